@@ -1,0 +1,1 @@
+"""Side-by-side measurements of the proxy. Not tests: nothing here fails on a clock."""

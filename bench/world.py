@@ -1,0 +1,190 @@
+"""Everything that a run starts, and the cores on which it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import payload
+from bench.processes import Process, cpu_seconds, free_port
+from bench.subjects import ENVIRONMENT, Place, Subject
+
+NGINX = """\
+worker_processes 1;
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log error;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  keepalive_requests 100000000;
+  keepalive_timeout 3600s;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{
+    listen 127.0.0.1:{port} backlog=1024;
+    location / {{ default_type application/json; return 200 '{body}'; }}
+  }}
+}}
+"""
+WRK = """\
+wrk.method = "POST"
+wrk.body = [==[{body}]==]
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer sk-bench"
+done = function(s, latency, _)
+  local e = s.errors
+  io.write(string.format('JSON {{"calls":%d,"seconds":%f,"failed":%d,"p50":%f,"p99":%f}}\\n', s.requests,
+    s.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Held apart: the subject on one core, everything that loads it or answers it on another."""
+
+    subject: str
+    load: str
+    workers: str
+    workers_load: str
+    """With two workers. On two cores the second worker shares one with the load."""
+
+    @property
+    def shared(self) -> bool:
+        return bool(set(self.workers.split(",")) & set(self.workers_load.split(",")))
+
+
+def cores() -> Cores:
+    """From the cores that we may use. Raises SystemExit when there is only one."""
+    mine = [str(core) for core in sorted(os.sched_getaffinity(0))]
+    if len(mine) < 2:
+        raise SystemExit("bench: needs two cores, one for the subject and one for the load")
+    return Cores(mine[0], mine[1], ",".join(mine[:2]), ",".join(mine[2:4]) if len(mine) > 3 else mine[1])
+
+
+@dataclass(slots=True)
+class Running:
+    """A subject that serves. `process` is None for no proxy at all."""
+
+    subject: Subject
+    port: int
+    process: Process | None
+
+    def cpu(self) -> float:
+        return cpu_seconds(self.process.pid) if self.process else 0.0
+
+
+class World:
+    """The upstreams and the load generators; starts subjects and ends all of it when the block ends."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.cores = cores()
+        self._folder = folder
+        self._stack = stack
+        self.whole_port = free_port()
+        self.stream_port = free_port()
+        self._script = folder / "post.lua"
+        self._script.write_text(WRK.format(body=payload.call().decode()))
+        self._nginx = self._start_nginx()
+
+    def _start_nginx(self) -> Process:
+        folder = self._folder / "nginx"
+        folder.mkdir()
+        config = folder / "nginx.conf"
+        config.write_text(NGINX.format(folder=folder, port=self.whole_port, body=payload.REPLY.decode()))
+        command = ["nginx", "-p", str(folder), "-c", str(config), "-e", str(folder / "nginx.log")]
+        return self._keep(Process(command, self.cores.load, folder / "out.log"), self.whole_port)
+
+    def start_stream_upstream(self, rate: float, parts: int) -> None:
+        command = [sys.executable, "-m", "bench.stream_upstream", "--port", str(self.stream_port)]
+        command += ["--rate", str(rate), "--parts", str(parts)]
+        self._keep(Process(command, self.cores.load, self._folder / "stream.log"), self.stream_port)
+
+    def _keep(self, process: Process, port: int) -> Process:
+        self._stack.callback(process.stop)
+        process.wait_port(port)
+        return process
+
+    @contextlib.contextmanager
+    def serving(self, subject: Subject, *, streaming: bool = False, workers: int = 1) -> Iterator[Running]:
+        """The subject, started and warm. Raises DidNotStart."""
+        port = self.stream_port if streaming else self.whole_port
+        if subject.command is None:
+            yield Running(subject, port, None)
+            return
+        folder = Path(tempfile.mkdtemp(prefix=f"{subject.name}-", dir=self._folder))
+        place = Place(free_port(), f"http://127.0.0.1:{port}", folder, workers, streaming)
+        log = None if subject.name == "stock" else folder / "out.log"
+        where = self.cores.workers if workers > 1 else self.cores.subject
+        process = Process(subject.command(place), where, log, ENVIRONMENT)
+        try:
+            process.wait_port(place.port)
+            time.sleep(0.3)
+            yield Running(subject, place.port, process)
+        finally:
+            process.stop()
+
+    def saturate(self, running: Running, seconds: float, connections: int = 32, workers: int = 1) -> dict[str, Any]:
+        """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used."""
+        where = self.cores.workers_load if workers > 1 else self.cores.load
+        url = f"http://127.0.0.1:{running.port}{payload.PATH}"
+        wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "-s", str(self._script), url]
+        subject, upstream, own = running.cpu(), cpu_seconds(self._nginx.pid), _children()
+        said = self._run(wrk, where, seconds + 20)
+        result: dict[str, Any] = json.loads(said[said.index("JSON ") + 5 :])
+        took = result["seconds"]
+        result["calls_per_s"] = (result["calls"] - result["failed"]) / took
+        result["busy"] = (running.cpu() - subject) / took
+        result["load"] = (cpu_seconds(self._nginx.pid) - upstream + _children() - own) / took
+        result["calls_per_cpu_s"] = result["calls_per_s"] / result["busy"] if result["busy"] else 0.0
+        return result
+
+    def pace(self, running: Running, rate: float, seconds: float) -> dict[str, Any]:
+        """A fixed rate of calls; see bench.paced."""
+        return self._client("bench.paced", running, seconds, "--rate", f"{rate:.1f}")
+
+    def stream(self, running: Running, streams: int, seconds: float) -> dict[str, Any]:
+        """Many streams at once; see bench.stream_client."""
+        return self._client(
+            "bench.stream_client", running, seconds, "--streams", str(streams), "--warm", f"{min(2, seconds):g}"
+        )
+
+    def _client(self, module: str, running: Running, seconds: float, *more: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", module, "--port", str(running.port), "--seconds", f"{seconds:g}", *more]
+        before, began = running.cpu(), time.monotonic()
+        result: dict[str, Any] = json.loads(self._run(command, self.cores.load, seconds + 30))
+        result["busy"] = (running.cpu() - before) / (time.monotonic() - began)
+        return result
+
+    def _run(self, command: list[str], where: str, timeout: float) -> str:
+        done = subprocess.run(
+            ["taskset", "-c", where, *command], capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"bench: {command[0]} failed: {done.stderr or done.stdout}")
+        return done.stdout
+
+
+def _children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    """Start the upstream; whatever happens, nothing of it is left behind."""
+    with tempfile.TemporaryDirectory(prefix="shin-bench-") as folder, contextlib.ExitStack() as stack:
+        yield World(Path(folder), stack)

@@ -1,0 +1,147 @@
+"""The admin process from its port to its end: API and shipper on one loop, ended in order by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from shin_gateway.admin.app import make_app
+from shin_gateway.admin.parts import open_parts
+from shin_gateway.assembly import Places, make_home
+from shin_gateway.config import Config
+from shin_gateway.stores.embedded import EmbeddedState
+
+GRACE = 2
+"""Seconds that answers under way get to end."""
+CONNECTIONS = 200
+
+
+Ready = Callable[[tuple[Any, ...]], None]
+"""Takes the address that answers now: host, port."""
+
+
+class CannotListen(OSError):
+    """Why the port is not open, in words for whoever started this."""
+
+
+async def serve(places: Places, host: str | None, port: int | None) -> None:
+    """`shin admin`: the admin process alone, until a signal. Starts the embedded state store if it does not run.
+
+    Raises StoreError, PolicyErrors, RegistryError, SecretMissing and OSError (CannotListen), each with one clear message.
+    """
+    make_home(places.home)
+    config = places.read()
+    if config.stores.state:
+        await run(places, config, host, port, _announce)
+        return
+    embedded = EmbeddedState(places.home)
+    await embedded.ensure()
+    watching = asyncio.create_task(embedded.watch(), name="embedded state store")
+    try:
+        await run(places, config, host, port, _announce)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await embedded.stop()
+
+
+async def run(
+    places: Places, config: Config, host: str | None, port: int | None, ready: Ready = lambda address: None
+) -> None:
+    """Serve on a state store that runs already, until SIGTERM or SIGINT. Calls `ready` once the port answers.
+
+    `host` and `port` win over the configuration; port 0 takes a free one. Raises as `serve`.
+    """
+    host = host or config.listen.host
+    _refuse_strangers(host, config)
+    ended = _until_signal()
+    with open_port(host, config.listen.admin_port if port is None else port) as listening:
+        async with open_parts(places, config) as parts:
+            server = _Server(_settings(make_app(parts, config.users, host)), ready)
+            answering = asyncio.create_task(server.serve(sockets=[listening]), name="admin API")
+            await asyncio.wait([ended, answering, parts.shipping], return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await answering
+
+
+def _refuse_strangers(host: str, config: Config) -> None:
+    if not is_loopback(host) and not config.users:
+        raise CannotListen(
+            errno.EACCES, f"listening on {host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """A socket that listens, before anything else is started in vain. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(128)
+    except OSError as error:
+        opened.close()
+        hint = "; another program has it? Try --admin-port" if error.errno == errno.EADDRINUSE else ""
+        raise CannotListen(error.errno, f"cannot listen on {host}:{port}: {error.strerror}{hint}") from None
+    return opened
+
+
+def _until_signal() -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None if ended.done() else ended.set_result(None))
+    return ended
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, config: uvicorn.Config, ready: Ready) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            self._ready(listening.getsockname())
+
+
+def _settings(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def _announce(address: tuple[Any, ...]) -> None:
+    host, port = address[:2]
+    print(f"admin  http://{f'[{host}]' if ':' in host else host}:{port}    health, recent calls, policies", flush=True)

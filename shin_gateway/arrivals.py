@@ -1,0 +1,81 @@
+"""What a request is when it arrives: a call in some dialect, or nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Protocol
+
+from shin_gateway import dialects
+from shin_gateway.dialects import Dialect
+from shin_gateway.policy.paths import PathClass
+from shin_gateway.policy.resolve import Policy
+from shin_gateway.providers import ProviderRow, Providers, classify
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that is a call, before its body is known."""
+
+    kind: str
+    dialect: Dialect
+    path: str
+    """As it goes on: without the `/{provider}` that it may have come with."""
+    row: ProviderRow | None = None
+    """The provider, where the host or the path names it."""
+    origin: str | None = None
+    """`https://host:port` where the client wants to go by itself; None for our gateway."""
+    model: str | None = None
+    """The model, where the path names it."""
+    stream: bool = False
+    """True where the path alone asks for a stream."""
+
+
+class Addressed(Protocol):
+    """A request that names where it wants to go."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+def at_host(providers: Providers, policy: Policy, method: str, request: Addressed) -> Arrival | None:
+    """A request on a provider's own host, on its way through the proxy. None: it passes untouched."""
+    row = providers.serving(request.host, request.port, policy.provider)
+    found = classify(method, request.path, row, policy.paths)
+    if found is None:
+        return None
+    return _arrival(found, request.path, row, _origin(request))
+
+
+def at_gateway(providers: Providers, method: str, path: str, headers: Container[str]) -> Arrival | None:
+    """A request to our own listener. None: there is no such path."""
+    first = path.lstrip("/").partition("/")[0].partition("?")[0]
+    row = providers.get(first)
+    if row is not None:
+        path = path[len(first) + 1 :]
+        found = classify(method, path, row)
+        return _arrival(found, path, row, None) if found else Arrival("other", dialects.get("plain"), path, row)
+    found = classify(method, path, providers.get("generic"))
+    if found is None:
+        return None
+    return _arrival(_by_client(found, headers), path, None, None)
+
+
+def _by_client(found: PathClass, headers: Container[str]) -> PathClass:
+    """`/v1/models` is OpenAI's and Anthropic's; only Anthropic's SDKs say their version."""
+    if found.kind == "models" and "anthropic-version" in headers:
+        return PathClass("models", "anthropic.messages")
+    return found
+
+
+def _arrival(found: PathClass, path: str, row: ProviderRow | None, origin: str | None) -> Arrival:
+    return Arrival(found.kind, dialects.get(found.dialect), path, row, origin, found.model, found.stream)
+
+
+def _origin(request: Addressed) -> str:
+    """RFC 6454: scheme, host and the port where it is not the usual one."""
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    usual = {"https": 443, "http": 80}.get(request.scheme)
+    return f"{request.scheme}://{host}" if request.port == usual else f"{request.scheme}://{host}:{request.port}"

@@ -1,0 +1,263 @@
+"""mitmproxy ⇄ Call and Reply: the only mitmproxy addon of the project.
+
+Host and path decide. A host that no policy names is tunnelled and never decrypted; on a host that
+one names, a request that is no call (telemetry, login, settings) takes mitmproxy's own way.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Awaitable
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection, http, tls
+from mitmproxy.addons.next_layer import NextLayer
+from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
+from multidict import CIMultiDict
+
+from shin_gateway import arrivals, dialects
+from shin_gateway.arrivals import Arrival
+from shin_gateway.call import ANONYMOUS, Call, Caller
+from shin_gateway.callers import REALM
+from shin_gateway.delivery import Delivery
+from shin_gateway.diagnostics import Diagnostics
+from shin_gateway.errors import NotFound, Refusal, Unauthenticated
+from shin_gateway.gateway import Gateway, LivePolicy
+from shin_gateway.layers import DELIVERY, NAMED_HOSTS, with_calls
+from shin_gateway.policy.match import GATEWAY
+from shin_gateway.reply import Reply
+
+log = logging.getLogger(__name__)
+
+STREAM_THROUGH = 1_000_000
+"""Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
+
+
+class Bridge:
+    """Hooks that mitmproxy calls. `gateway` has been started before the first connection comes in."""
+
+    name = "shin"  # mitmproxy's addons share one namespace
+    gateway: Gateway
+    diagnostics: Diagnostics
+
+    def __init__(self) -> None:
+        self._native = NextLayer()
+        self._callers: WeakKeyDictionary[connection.Client, Caller] = WeakKeyDictionary()
+
+    # Which connections are ours
+
+    def configure(self, updated: set[str]) -> None:
+        self._native.configure(updated)
+
+    def next_layer(self, request: NextLayerRequest) -> None:
+        """mitmproxy's own decision, which tunnels what `allow_hosts` does not name, with our HTTP layer in it."""
+        if request.layer is None:
+            self._native.next_layer(request)
+            with_calls(request.layer)
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        """Where the server's name is one of ours, go to that name and nowhere else, whatever CONNECT said."""
+        sni, server = data.client_hello.sni, data.context.server
+        if not sni or server.address is None or server.address[0] == sni:
+            return
+        port = server.address[1]
+        if self.gateway.find(sni, port) is None:
+            return
+        if server.connected:
+            data.context.server = server = connection.Server(address=None)
+        server.address = (sni, port)
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        host = data.conn.sni or (data.context.server.address or ("",))[0]
+        self.diagnostics.note("untrusted_ca", host=host, detail=data.conn.error or "")
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        host = data.conn.sni or (data.context.server.address or ("",))[0]
+        self.diagnostics.note("upstream_unverified", host=host, detail=data.conn.error or "")
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        host, port = flow.request.host, flow.request.port
+        live = self.gateway.find(host, port)
+        # The server's name in the handshake may still be one of ours where CONNECT gives an address.
+        setattr(flow.client_conn, NAMED_HOSTS, live is not None or _is_address(host))
+        self._identify(flow, live)
+        if live is None and flow.response is None:
+            self.diagnostics.note("tunnelled", host=host, client=flow.request.headers.get("user-agent", ""))
+
+    def _identify(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
+        """Take the proxy's credentials off the request; answer 407 where there have to be some."""
+        authorization = flow.request.headers.pop("proxy-authorization", None)
+        required = self.gateway.callers.required or (live is not None and live.policy.proxy_auth == "required")
+        if authorization is None and not required:
+            return
+        try:
+            caller = self.gateway.callers.by_login(authorization or "")
+            if required and caller is ANONYMOUS:
+                raise Unauthenticated("The proxy wants a user name.")
+            self._callers[flow.client_conn] = caller
+        except Unauthenticated as refusal:
+            self.diagnostics.note("proxy_auth_missing", host=flow.request.host, detail=refusal.message)
+            headers = {"proxy-authenticate": f'Basic realm="{REALM}"', "content-type": "text/plain"}
+            flow.response = http.Response.make(407, refusal.message, headers)
+
+    # Calls
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None or flow.error is not None:
+            return
+        try:
+            self._receive(flow)
+        except Exception:
+            log.exception("a request could not be taken")
+            flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
+
+    def _receive(self, flow: http.HTTPFlow) -> None:
+        is_gateway = _is_gateway(flow)
+        live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
+        if _is_absolute(flow):
+            self._identify(flow, live)
+        if flow.response is not None:
+            return
+        if live is None:
+            _pass(flow)
+            return
+        arrival = self._arrive(flow, live, is_gateway)
+        if arrival is None:
+            _pass(flow)
+        elif isinstance(arrival, http.Response):
+            flow.response = arrival
+        else:
+            self._take(flow, live, arrival)
+
+    def _policy_of(self, flow: http.HTTPFlow) -> LivePolicy | None:
+        request = flow.request
+        live = self.gateway.find(request.host, request.port)
+        if live is None and _is_address(request.host) and request.scheme == "http":
+            live = self.gateway.find(request.pretty_host, request.port)
+            request.host = request.pretty_host if live else request.host
+        return live
+
+    def _arrive(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
+        """What the request is: a call, answered here and now, or nothing of ours (None)."""
+        request = flow.request
+        if is_gateway:
+            found = arrivals.at_gateway(self.gateway.providers, request.method, request.path, request.headers)
+            return found or _no_such_path(request)
+        upgrade = request.headers.get("upgrade", "").lower() == "websocket"
+        method = "WEBSOCKET" if upgrade else request.method
+        arrival = arrivals.at_host(self.gateway.providers, live.policy, method, request)
+        if not upgrade or arrival is None or live.policy.websocket == "pass":
+            return None if upgrade else arrival
+        return http.Response.make(426, b"Use HTTPS instead of a WebSocket.", {"upgrade": "HTTP/1.1"})
+
+    def _take(self, flow: http.HTTPFlow, live: LivePolicy, arrival: Arrival) -> None:
+        request = flow.request
+        host = GATEWAY if arrival.origin is None else request.host
+        call = Call(
+            method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy
+        )
+        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
+        try:
+            call.caller = self._callers.get(flow.client_conn) or self.gateway.callers.by_credential(call)
+        except Refusal as refusal:
+            call.refusal = refusal
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > delivery.body_limit:
+            delivery.too_large()
+
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        delivery: Delivery | None = flow.metadata.get(DELIVERY)
+        return None if delivery is None or flow.response is not None else self._answer(flow, delivery)
+
+    async def _answer(self, flow: http.HTTPFlow, delivery: Delivery) -> None:
+        call = delivery.call
+        call.raw_body = flow.request.raw_content or b""
+        call.outcome.timings.started_at = time.perf_counter()
+        reply = await delivery.answer()
+        if reply is not None:
+            flow.response = _to_response(flow, call, reply)
+
+    async def shin_part(self, delivery: Delivery) -> None:
+        """Get the next part, once the client has taken the last one."""
+        await delivery.next_part()
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Nothing on mitmproxy's own way is gathered."""
+        if DELIVERY not in flow.metadata and flow.response and flow.response.status_code != 101:
+            flow.response.stream = True
+
+
+def _is_gateway(flow: http.HTTPFlow) -> bool:
+    mode = flow.client_conn.proxy_mode
+    return isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == GATEWAY
+
+
+def _is_absolute(flow: http.HTTPFlow) -> bool:
+    """A plain HTTP request to a proxy, which names its host in the first line and may carry credentials."""
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode) and (
+        flow.request.scheme == "http" and not flow.client_conn.tls_established
+    )
+
+
+def _no_such_path(request: http.Request) -> http.Response:
+    if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
+        return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
+    refusal = NotFound("No such path. Calls to a provider's own path go under /{provider}/.")
+    body = dialects.get("plain").error_body(refusal, "")
+    return http.Response.make(404, body, {"content-type": "application/json"})
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _pass(flow: http.HTTPFlow) -> None:
+    """Take mitmproxy's own way, unread."""
+    length = flow.request.headers.get("content-length", "")
+    flow.request.stream = length.isdigit() and int(length) > STREAM_THROUGH
+
+
+def _headers_in(request: http.Request) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in request.headers.fields:
+        headers.add(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+    return headers
+
+
+def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response:
+    """The head of a reply, and its body where it is whole, with our headers after the upstream's."""
+    version = flow.request.http_version
+    headers = reply.headers
+    _add_ours(headers, call)
+    if reply.streamed and version.startswith("HTTP/1") and "content-length" not in headers:
+        headers["transfer-encoding"] = "chunked"
+    body = None if reply.streamed else reply.raw_body
+    if body is not None:
+        headers["content-length"] = str(len(body))
+    fields = tuple((name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+                   for name, value in headers.items())
+    reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
+    now = time.time()
+    return http.Response(
+        version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now
+    )
+
+
+def _add_ours(headers: CIMultiDict[str], call: Call) -> None:
+    outcome = call.outcome
+    headers["x-shin-call-id"] = call.id
+    headers.setdefault("x-request-id", call.headers.get("x-request-id", call.id))
+    if outcome.cost is not None:
+        headers["x-shin-cost"] = f"{outcome.cost:f}"
+    if call.target is not None:
+        headers["x-shin-target"] = call.target.name
+    if outcome.attempts > 1:
+        headers["x-shin-attempts"] = str(outcome.attempts)
+    headers["x-shin-overhead-ms"] = f"{outcome.timings.overhead * 1000:.2f}"

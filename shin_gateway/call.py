@@ -1,0 +1,162 @@
+"""A call: what is asked, by whom, under which policy."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from multidict import CIMultiDict
+
+from shin_gateway import encodings
+from shin_gateway.dialects.base import Peek
+from shin_gateway.outcome import Outcome
+
+if TYPE_CHECKING:
+    from shin_gateway.arrivals import Arrival
+    from shin_gateway.errors import Refusal
+    from shin_gateway.policy.resolve import Policy
+    from shin_gateway.targets import Target
+    from shin_gateway.texts import Rewriter
+
+OnEnd = Callable[["Call", Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling. `user`: named in the proxy URL; `key`: the hash of a credential; else unknown."""
+
+    name: str = "anonymous"
+    kind: Literal["user", "key", "anonymous"] = "anonymous"
+
+
+ANONYMOUS = Caller()
+NO_PEEK = Peek()
+
+
+def make_id() -> str:
+    """A call's id: 12 hexadecimal digits of milliseconds, so that ids sort by time, and 16 of chance."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+class Call:
+    """One call on its way through the chain.
+
+    `raw_body` is what came over the wire; `body` the same without its content-encoding. Setting
+    `body` drops the encoding; leaving it alone sends the very bytes that came.
+    """
+
+    __slots__ = (
+        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "body_limit", "caller", "dialect", "facts", "headers",
+        "host", "id", "kind", "method", "outcome", "path", "policy", "raw_body", "refusal", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        headers: CIMultiDict[str],
+        arrival: Arrival,
+        host: str,
+        policy: Policy,
+        raw_body: bytes = b"",
+        caller: Caller = ANONYMOUS,
+    ) -> None:
+        self.id = make_id()
+        self.method = method
+        self.path = arrival.path
+        """As the client wrote it, query included."""
+        self.headers = headers
+        self.raw_body = raw_body
+        self.arrival = arrival
+        self.dialect = arrival.dialect
+        self.kind = arrival.kind
+        self.host = host
+        self.policy = policy
+        self.body_limit = policy.limits.body
+        self.caller = caller
+        self.target: Target | None = None
+        """Whom to ask; None until the route stage or the gateway has chosen."""
+        self.refusal: Refusal | None = None
+        """What was found wrong before the chain, raised once the observers have seen the call."""
+        self.outcome = Outcome()
+        self.facts: dict[str, str] = {}
+        self.arrived = time.time()
+        self._body: bytes | None = None
+        self._peek: Peek | None = None
+        self._on_end: list[OnEnd] = []
+        self._ended = False
+
+    @property
+    def body(self) -> bytes:
+        """The body without its content-encoding. Raises Invalid or TooLarge."""
+        if self._body is None:
+            encoding = self.headers.get("content-encoding", "")
+            self._body = encodings.decode(self.raw_body, encoding, self.body_limit) if encoding else self.raw_body
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        if body is self._body:
+            return
+        for name in ("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"):
+            self.headers.popall(name, None)
+        self.raw_body = self._body = body
+        self._peek = None
+
+    @property
+    def peek(self) -> Peek:
+        """Model, stream and the like, read in one pass. Raises Invalid that names the field."""
+        if self._peek is None:
+            self._peek = NO_PEEK if self.kind in ("models", "other") else self.dialect.peek(self.body, self.path)
+        return self._peek
+
+    @property
+    def model(self) -> str:
+        """As the client named it, "" where it named none. Raises Invalid."""
+        return self.peek.model or self.arrival.model or ""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client asked for a stream. Raises Invalid."""
+        return self.arrival.stream or self.peek.stream
+
+    def rename_model(self, model: str) -> None:
+        """Change the model's name and no other byte."""
+        body, self.path = self.dialect.with_model(self.body, self.path, model)
+        self.body = body
+        self._peek = None
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        """Apply `rewriter` to every text of the call, leaving all other bytes as they came."""
+        self.body = self.dialect.rewrite_call(self.body, rewriter)
+
+    def shadow(self) -> Call:
+        """A copy for an addon in shadow mode: it may change it, and nothing comes of that but its facts."""
+        copy = object.__new__(Call)
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.headers = self.headers.copy()
+        return copy
+
+    def note(self, **facts: object) -> None:
+        """Leave facts for the log: `call.note(cache="hit")`."""
+        self.facts.update((name, str(value)) for name, value in facts.items())
+
+    def on_end(self, callback: OnEnd) -> None:
+        """Have `callback` called once, however the call ends. Inner addons' callbacks come first."""
+        self._on_end.append(callback)
+
+    def end(self, on_error: Callable[[BaseException], None]) -> None:
+        """Run what waits for the end. Called by the bridge; a second time does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.outcome.timings.ended_at = time.perf_counter()
+        for callback in reversed(self._on_end):
+            try:
+                callback(self, self.outcome)
+            except Exception as error:  # one observer's bug must not keep the others from the outcome
+                on_error(error)

@@ -1,0 +1,111 @@
+"""The chain: one onion of addons around the upstream, built once when a policy loads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from shin_gateway.addon import Addon, Forward
+from shin_gateway.errors import Refusal
+
+if TYPE_CHECKING:
+    from shin_gateway.call import Call
+    from shin_gateway.reply import Reply
+
+log = logging.getLogger(__name__)
+
+
+def build(addons: Iterable[Addon[Any]], innermost: Forward) -> Forward:
+    """One coroutine function that takes a call through `addons`, given outermost first, to `innermost`."""
+    forward = innermost
+    for addon in reversed(list(addons)):
+        forward = _layer(addon, forward)
+    return forward
+
+
+def _layer(addon: Addon[Any], forward: Forward) -> Forward:
+    if addon.mode == "shadow":
+        return _shadow_layer(addon, forward)
+    if addon.observer:
+        return _observer_layer(addon, forward)
+    return _enforcing_layer(addon, forward)
+
+
+def _enforcing_layer(addon: Addon[Any], forward: Forward) -> Forward:
+    handle, name = addon.handle, addon.name
+
+    async def layer(call: Call) -> Reply:
+        try:
+            return await handle(call, forward)
+        except Refusal as refusal:
+            refusal.addon = refusal.addon or name
+            raise
+        except Exception as error:
+            raise failed_closed(name, call, error) from error
+
+    return layer
+
+
+def failed_closed(name: str, call: Call, error: Exception) -> Refusal:
+    """An addon's bug ends the call: nothing may slip past a guard because the guard fell over."""
+    log.error("addon %s failed on call %s", name, call.id, exc_info=error)
+    refusal = Refusal("The gateway failed to handle this call.", code="addon_failed")
+    refusal.addon = name
+    return refusal
+
+
+def _observer_layer(addon: Addon[Any], forward: Forward) -> Forward:
+    async def layer(call: Call) -> Reply:
+        inner = _Once(forward)
+        try:
+            return await addon.handle(call, inner)
+        except Exception as error:
+            if error is inner.error:
+                raise
+            log.error("addon %s failed on call %s, which goes on without it", addon.name, call.id, exc_info=error)
+            return await inner(call)
+
+    return layer
+
+
+def _shadow_layer(addon: Addon[Any], forward: Forward) -> Forward:
+    async def layer(call: Call) -> Reply:
+        inner = _Once(forward)
+
+        async def observed(_: Call) -> Reply:
+            return (await inner(call)).shadow()
+
+        try:
+            await addon.handle(call.shadow(), observed)
+        except Refusal as refusal:
+            if refusal is not inner.error:
+                call.note(**{f"shadow.{addon.name}": refusal.code})
+        except Exception as error:
+            if error is not inner.error:
+                log.error("addon %s failed in shadow on call %s", addon.name, call.id, exc_info=error)
+        if inner.reply is None and inner.error is None:
+            call.note(**{f"shadow.{addon.name}": call.facts.get(f"shadow.{addon.name}", "answered")})
+        return await inner(call)
+
+    return layer
+
+
+class _Once:
+    """Goes down the chain the first time; repeats the same reply or error after that."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self.reply: Reply | None = None
+        self.error: Exception | None = None
+
+    async def __call__(self, call: Call) -> Reply:
+        if self.error is not None:
+            raise self.error
+        if self.reply is None:
+            try:
+                self.reply = await self._forward(call)
+            except Exception as error:
+                self.error = error
+                raise
+        return self.reply

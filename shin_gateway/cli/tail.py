@@ -1,0 +1,225 @@
+"""`shin tail`: calls as they end, one line each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shin_gateway.cli.options import DEFAULT_HOME, ConfigOption, Failed, HomeOption, folder, warn
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from shin_gateway.stores.rows import CallRow
+    from shin_gateway.stores.state import StateStore
+
+_WIDTHS = {"time": 8, "caller": -12, "model": -28, "status": 6, "in": 8, "cached": 8, "out": 7, "cost": 10, "first": 7, "total": 7}
+"""Columns and their widths; a negative one is aligned to the left."""
+_BLOCK_MS = 5000
+_PAUSE = 1.0
+_REMEMBERED = 2000
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(tail)
+
+
+def tail(
+    count: Annotated[int, typer.Option("-n", "--lines", min=0, help="Calls of the past to begin with.")] = 10,
+    follow: Annotated[bool, typer.Option(help="Wait for more, until interrupted.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every field.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+) -> None:
+    """Show calls live, with tokens and cost."""
+    asyncio.run(_show(folder(home), config, count, follow, as_json))
+
+
+async def _show(home: Path, config: Path | None, count: int, follow: bool, as_json: bool) -> None:
+    from shin_gateway.config import load_config
+    from shin_gateway.stores.embedded import EmbeddedState
+    from shin_gateway.stores.errors import StoreError
+    from shin_gateway.stores.state import StateStore
+
+    server = load_config(config).stores.state
+    try:
+        store = await StateStore.connect(server.value() if server else EmbeddedState(home).url)
+    except StoreError as error:
+        raise Failed(f"{error}" if server else f"nothing to see: no `shin run` has its state in {home} ({error})") from None
+    try:
+        show = _json_line if as_json else _table()
+        shown: deque[str] = deque(maxlen=_REMEMBERED)
+        async for row in _rows(store, home, count, follow):
+            if row.id not in shown:
+                shown.append(row.id)
+                show(row)
+    finally:
+        await store.close()
+
+
+async def _rows(store: StateStore, home: Path, count: int, follow: bool) -> AsyncIterator[CallRow]:
+    """The last calls from analytics and what the stream still holds, then those that end from now on."""
+    newest, waiting = await _latest(store, count)
+    past = {row.id: row for row in [*await asyncio.to_thread(_past, home, count), *waiting]}
+    for row in sorted(past.values(), key=lambda row: row.at)[-count:] if count else ():
+        yield row
+    if follow:
+        async for row in _stream(store, newest):
+            yield row
+
+
+def _past(home: Path, count: int) -> list[CallRow]:
+    """Rows that have left the stream, from the admin server that runs, if one does."""
+    import urllib.request
+
+    import msgspec
+
+    from shin_gateway.running import find
+    from shin_gateway.stores.rows import CallRow
+
+    running = find(home)
+    if not running or not running.admin or not count:
+        return []
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):
+        with opener.open(f"http://{running.admin}/api/v1/calls?limit={count}", timeout=5) as answer:
+            data = json.load(answer)
+        return msgspec.convert(data["calls"] if isinstance(data, dict) else data, list[CallRow], strict=False)
+    return []
+
+
+async def _latest(store: StateStore, count: int) -> tuple[str, list[CallRow]]:
+    """The stream's newest id, and up to `count` rows that analytics may not have yet."""
+    from shin_gateway.stores.row_queue import STREAM
+
+    entries = await store.run("XREVRANGE", STREAM, "+", "-", "COUNT", max(count, 1))
+    newest = entries[0][0].decode() if entries else "0-0"
+    return newest, [row for entry in entries[:count] if (row := _row(entry))]
+
+
+async def _stream(store: StateStore, last: str) -> AsyncIterator[CallRow]:
+    """Rows as they are appended. A store that is gone for a while is waited for."""
+    from shin_gateway.stores.errors import StoreError
+    from shin_gateway.stores.row_queue import STREAM
+
+    down = False
+    while True:
+        try:
+            reply = await store.run_alone("XREAD", "BLOCK", _BLOCK_MS, "STREAMS", STREAM, last, timeout=_BLOCK_MS / 500)
+        except StoreError as error:
+            if not down:
+                warn(f"{error}; waiting for it")
+            down = True
+            await asyncio.sleep(_PAUSE)
+            continue
+        down = False
+        for entry in _entries(reply):
+            last = entry[0].decode()
+            if row := _row(entry):
+                yield row
+
+
+def _entries(reply: Any) -> Sequence[Any]:
+    """The entries of the one stream that was asked for: a mapping in RESP3, pairs in RESP2, None when time was up."""
+    if not reply:
+        return ()
+    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    return entries if isinstance(entries, (list, tuple)) else ()
+
+
+def _row(entry: Any) -> CallRow | None:
+    from shin_gateway.stores.errors import StoreError
+    from shin_gateway.stores.rows import CallRow
+
+    fields = entry[1]
+    data = fields.get(b"r") if isinstance(fields, dict) else fields[1]
+    with contextlib.suppress(StoreError):
+        return CallRow.decode(data)
+    return None
+
+
+# ── output ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _json_line(row: CallRow) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(msgspec.structs.asdict(row)).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _table() -> Callable[[CallRow], None]:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(" ".join(_cell(name, name) for name in _WIDTHS), style="dim")
+
+    def show(row: CallRow) -> None:
+        console.print(line(row))
+        console.file.flush()
+
+    return show
+
+
+def line(row: CallRow) -> Text:
+    """One call as one line; a cause is added where it did not end well."""
+    from rich.text import Text
+
+    usage = bool(row.usage_source)
+    cells = {
+        "time": f"{row.at.astimezone():%H:%M:%S}",
+        "caller": row.caller,
+        "model": row.model or row.host,
+        "status": str(row.status or "-"),
+        "in": _tokens(row.input_tokens, usage),
+        "cached": _tokens(row.cached_tokens, usage),
+        "out": _tokens(row.output_tokens, usage),
+        "cost": _money(row.cost),
+        "first": _time(row.first_part_ms),
+        "total": _time(row.total_ms),
+    }
+    text = Text(" ".join(_cell(name, value) for name, value in cells.items()), style=_style(row))
+    if row.end != "completed":
+        where = f" by {row.addon}" if row.addon else ""
+        text.append(f"  {row.end}{where}" + (f": {row.cause}" if row.cause else ""))
+    return text
+
+
+def _style(row: CallRow) -> str:
+    if row.end in ("failed", "broken") or row.status >= 500:
+        return "red"
+    return "yellow" if row.end != "completed" or row.status >= 400 else ""
+
+
+def _cell(name: str, value: str) -> str:
+    width = _WIDTHS[name]
+    # A name from outside must not move the cursor of the terminal that shows it.
+    value = "".join(character if character.isprintable() else "?" for character in value)
+    cut = value if len(value) <= abs(width) else value[: abs(width) - 1] + "…"
+    return cut.ljust(-width) if width < 0 else cut.rjust(width)
+
+
+def _tokens(number: int, known: bool) -> str:
+    return f"{number:,}" if known else "-"
+
+
+def _money(cost: Decimal | None) -> str:
+    """Unknown is not nothing. Small sums keep the digits that say something."""
+    if cost is None:
+        return "?"
+    return f"${cost:.2f}" if cost >= 10 else f"${cost:.6f}"
+
+
+def _time(milliseconds: float) -> str:
+    if not milliseconds:
+        return "-"
+    return f"{milliseconds:.0f}ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f}s"

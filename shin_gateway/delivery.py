@@ -1,0 +1,159 @@
+"""One call being answered: runs the chain, keeps the head, hands over part after part, ends the call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from multidict import CIMultiDict
+
+from shin_gateway.call import Call
+from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed
+from shin_gateway.outcome import End
+from shin_gateway.reply import Broken, Reply
+
+log = logging.getLogger(__name__)
+
+CLIENT_LEFT = 499
+"""Status in the log for a call whose client went away (nginx's number)."""
+
+
+class Delivery:
+    """What stands between the chain and the client's connection.
+
+    `answer` and `next_part` are awaited one after the other; `client_left` may come at any moment,
+    stops whichever runs, and lets go of the upstream.
+    """
+
+    def __init__(self, call: Call, forward: Callable[[Call], Awaitable[Reply]]) -> None:
+        self.call = call
+        self.body_limit = call.body_limit
+        self.part = b""
+        self.cut = False
+        self.room: Callable[[], Awaitable[None]] | None = None
+        self.reply: Reply | None = None
+        self._forward = forward
+        self._waiting: asyncio.Task[Any] | None = None
+        self._left = False
+        self._over = False
+
+    @property
+    def streamed(self) -> bool:
+        return self.reply is not None and self.reply.streamed
+
+    def too_large(self) -> None:
+        self.call.refusal = TooLarge(f"The body is larger than the limit of {self.body_limit} bytes.")
+
+    def client_left(self) -> None:
+        """The client is gone: stop waiting, close the upstream, end the call."""
+        self._left = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        else:
+            self._finish("cancelled", "client_left")
+
+    async def answer(self) -> Reply | None:
+        """The reply's head, a refusal's included; None when the client has left."""
+        self.reply = await self._unless_left(self._run_chain())
+        return self.reply
+
+    async def _run_chain(self) -> Reply:
+        call = self.call
+        try:
+            return await self._forward(call)
+        except Refusal as refusal:
+            return refuse(call, refusal)
+        except Exception:
+            log.exception("call %s failed", call.id)
+            return refuse(call, Refusal("The gateway failed to handle this call."))
+
+    async def next_part(self) -> None:
+        """Put the next bytes for the client into `part`; b"" at the end."""
+        assert self.reply is not None
+        if self._over or self._left:
+            self.part = b""
+            return
+        part = await self._unless_left(self._read(self.reply))
+        self.part = part or b""
+        self.call.outcome.reply_bytes += len(self.part)
+
+    async def _read(self, reply: Reply) -> bytes:
+        try:
+            if self.room is not None:
+                await self.room()
+            return await reply.read()
+        except Broken as broken:
+            return self._break_off(reply, broken.cause)
+        except Exception:
+            log.exception("the reply to call %s failed", self.call.id)
+            return self._break_off(reply, "internal_error")
+
+    def _break_off(self, reply: Reply, cause: str) -> bytes:
+        """The dialect's error event as the last part; where there are no events, the connection is cut."""
+        self._finish("broken", cause)
+        if not reply.takes_events:
+            self.cut = True
+            return b""
+        refusal = UpstreamFailed("The upstream broke off in the middle of its reply.", code=cause)
+        return self.call.dialect.error_part(refusal, self.call.id, reply.headers.get("content-type", ""))
+
+    def sent(self) -> None:
+        """The layers have passed on all there was."""
+        self._finish("completed", "")
+
+    async def _unless_left[T](self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await `work` in the hook's own task, which `client_left` may cancel without killing the hook."""
+        task = self._waiting = asyncio.current_task()
+        assert task is not None
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._left:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._waiting = None
+            if self._left:
+                self._finish("cancelled", "client_left")
+
+    def _finish(self, end: End, cause: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        outcome = self.call.outcome
+        if outcome.cause == "":  # a refusal has said more than that it was sent
+            outcome.end, outcome.cause = end, cause
+        if end == "cancelled":
+            outcome.end, outcome.status = end, CLIENT_LEFT
+        self._note_failure()
+        if self.reply is not None:
+            self.reply.close()
+        self.call.end(lambda error: log.error("at the end of call %s", self.call.id, exc_info=error))
+
+    def _note_failure(self) -> None:
+        outcome = self.call.outcome
+        if self.reply is None:
+            return
+        outcome.status = outcome.status or self.reply.status
+        if outcome.end == "completed" and (error := self.reply.error) is not None:
+            outcome.end, outcome.cause = "failed", error.type
+
+
+def refuse(call: Call, refusal: Refusal) -> Reply:
+    """A refusal as a reply in the client's dialect, with the headers that SDKs go by."""
+    outcome = call.outcome
+    outcome.end = "failed" if refusal.status >= 500 else "refused"
+    outcome.cause, outcome.addon = refusal.code, refusal.addon or ""
+    headers: CIMultiDict[str] = CIMultiDict()
+    headers["content-type"] = call.dialect.content_type
+    headers["x-should-retry"] = "true" if refusal.retryable else "false"
+    retry_after = refusal.retry_after
+    if retry_after is None and refusal.status in (429, 503, 529):
+        retry_after = 1.0
+    if retry_after is not None:
+        headers["retry-after"] = str(max(1, round(retry_after)))
+        headers["retry-after-ms"] = str(round(retry_after * 1000))
+    return Reply(refusal.status, headers, call.dialect, body=call.dialect.error_body(refusal, call.id))

@@ -1,0 +1,310 @@
+"""What a dialect is: how one API writes calls, replies, stream events, errors and usage.
+
+Pure code, no I/O. Texts are the conversation: prompts, messages, tool arguments and results,
+reasoning. Definitions of tools are not texts, nor are ids, urls, encrypted content, token lists
+(`logprobs`) and inline media.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from shin_gateway.dialects.json_spans import Channel, Paths, Slot, decode, members, paths, scan
+from shin_gateway.dialects.json_text import escape, splice
+from shin_gateway.dialects.parts import Framer, Part
+from shin_gateway.dialects.rewriting import Rewriter, changes, rewrite_body
+from shin_gateway.dialects.sse import SseFramer
+from shin_gateway.errors import Invalid, Refusal
+from shin_gateway.outcome import Usage
+
+NO_PATHS: Paths = paths(())
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What decides where a call goes, without reading the rest of it."""
+
+    model: str | None = None
+    stream: bool = False
+    max_output: int | None = None
+    """The most output tokens the caller asks for; None: not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error that a stream carries after a 200: the status it would have had, the provider's words."""
+
+    status: int
+    type: str
+    message: str
+    retryable: bool
+    retry_after: float | None = None
+    """Seconds."""
+
+
+class View(NamedTuple):
+    """What one event holds: its slots, and the channels that end with it (prefixes; `()` is all)."""
+
+    slots: list[Slot]
+    closes: Sequence[Channel] = ()
+
+
+NOTHING = View([])
+
+# Where a path names the model: Gemini and Vertex, Azure's deployments, Bedrock.
+_MODEL_IN_PATH = re.compile(
+    r"/(?:models|tunedModels|endpoints)/(?P<a>[^/?:]+)(?=:)|/deployments/(?P<b>[^/?]+)/|/model/(?P<c>[^/?]+)/(?:invoke|converse)"
+)
+
+
+class UsageReader(Protocol):
+    """Reads usage from a stream as it passes. Never raises."""
+
+    usage: Usage | None
+    model: str | None
+    """The model that the provider says it used."""
+
+    def feed(self, part: Part) -> None: ...
+
+
+class Ending:
+    """Tells a stream's regular end from a cut. Feed it every part, then ask when no more come."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.failure: Failure | None = None
+        """The error that the stream itself carried, if one."""
+        self.ended = False
+        """Whether the marker of the end has come."""
+
+    def feed(self, part: Part) -> None:
+        self.failure = self.failure or self._dialect.failure(part)
+        self.ended = self.ended or self._dialect.ends(part)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing if the stream stops here: it ended, or said itself why it does not."""
+        return self.ended or self.failure is not None
+
+
+class Dialect:
+    """One API. The base class is what an API that is not understood gets: no texts, no usage."""
+
+    name: ClassVar[str] = ""
+    call_paths: ClassVar[Paths] = NO_PATHS
+    reply_paths: ClassVar[Paths] = NO_PATHS
+    event_paths: ClassVar[Paths] = NO_PATHS
+    keepalive: ClassVar[bytes | None] = b": keep-alive\n\n"
+    """May be sent between two parts; None where clients break on it."""
+    content_type: ClassVar[str] = "application/json"
+    """Of error bodies."""
+
+    # Calls
+
+    def peek(self, body: bytes, path: str) -> Peek:
+        """Model, stream and output limit in one pass. Raises Invalid that names the field."""
+        return Peek()
+
+    def with_model(self, body: bytes, path: str, model: str) -> tuple[bytes, str]:
+        """Body and path with another model's name, every other byte as it was. Raises Invalid."""
+        text = decode(body)
+        span = members(text).get("model") if text.lstrip()[:1] == "{" else None
+        if span is None:
+            return body, rename_in_path(path, model)
+        return f'{text[: span.start]}"{escape(model)}"{text[span.end :]}'.encode(), path
+
+    def call_slots(self, body: bytes) -> list[Slot]:
+        """All texts of a call, in order. Raises Invalid."""
+        return scan(decode(body), self.call_paths)[1]
+
+    def rewrite_call(self, body: bytes, rewriter: Rewriter) -> bytes:
+        """The call with its texts rewritten; the identical object when nothing matched. Raises Invalid."""
+        return rewrite_body(body, self.call_paths, rewriter)
+
+    def ask_usage(self, body: bytes) -> bytes | None:
+        """The call of a stream with a request for usage added; None if it needs none or has one."""
+        return None
+
+    # Whole replies
+
+    def reply_slots(self, body: bytes) -> list[Slot]:
+        """All texts of a reply; none where it is not JSON."""
+        return _scan_leniently(body, self.reply_paths)[2]
+
+    def rewrite_reply(self, body: bytes, rewriter: Rewriter) -> bytes:
+        """The reply with its texts rewritten; the identical object when nothing matched or it is not JSON."""
+        text, _, slots = _scan_leniently(body, self.reply_paths)
+        found = changes(slots, rewriter)
+        return splice(text, found).encode("utf-8", "surrogateescape") if found else body
+
+    def usage(self, body: bytes) -> Usage | None:
+        """Usage of a whole reply; None if the provider gives none. Never raises."""
+        return None
+
+    def model_of(self, body: bytes) -> str | None:
+        """The model that a whole reply says it comes from. Never raises."""
+        return None
+
+    # Streams
+
+    def framer(self, content_type: str) -> Framer | None:
+        """What cuts a body of this content type into parts; None for one that is read whole or not understood."""
+        # A stream without a content-type is met in the wild.
+        return SseFramer() if media_type(content_type) in ("text/event-stream", "") else None
+
+    def view(self, part: Part) -> View:
+        """The slots of one event and the channels it ends; nothing where it is not understood."""
+        _, event, slots = event_of(part, self.event_paths)
+        return self.see(event, slots) if isinstance(event, dict) else NOTHING
+
+    def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
+        """Give the slots of a parsed event their channels."""
+        return View(slots)
+
+    def slots(self, part: Part) -> list[Slot]:
+        """Offsets are characters of the part's data."""
+        return self.view(part).slots
+
+    def splice_part(self, part: Part, edits: Sequence[tuple[Slot, Sequence[tuple[int, int, str]]]]) -> Part:
+        """The part with edits in the slots that `view` gave for it."""
+        text = (part.data or b"").decode("utf-8", "surrogateescape")
+        return part.replace_data(splice(text, edits).encode("utf-8", "surrogateescape"))
+
+    def produced(self, part: Part) -> str:
+        """The text that a part adds to the reply, for counting tokens where no usage comes."""
+        return "".join([slot.text for slot in self.view(part).slots if slot.channel is not None])
+
+    def is_real(self, part: Part) -> bool:
+        """Whether a part is an event of the reply: no comment, no ping."""
+        return part.data is not None
+
+    def ends(self, part: Part) -> bool:
+        """Whether a part is the marker with which this dialect's streams end."""
+        return False
+
+    def ending(self) -> Ending:
+        """What follows one stream to its end."""
+        return AnyEnding(self)
+
+    def failure(self, part: Part) -> Failure | None:
+        """The error that a part of a stream carries."""
+        return None
+
+    def is_usage_only(self, part: Part) -> bool:
+        """Whether a part comes only because `ask_usage` asked for it."""
+        return False
+
+    def usage_reader(self) -> UsageReader:
+        return NoUsage()
+
+    # Errors
+
+    def error_body(self, refusal: Refusal, call_id: str) -> bytes:
+        """A refusal as this API's own error body."""
+        raise NotImplementedError
+
+    def error_part(self, refusal: Refusal, call_id: str, content_type: str = "text/event-stream") -> bytes:
+        """What to send in a stream that cannot go on. The dialect's own clients raise an error on it."""
+        raise NotImplementedError
+
+
+class AnyEnding(Ending):
+    """Where the end has no marker that we know of, every end is taken for a regular one."""
+
+    @property
+    def complete(self) -> bool:
+        return True
+
+
+class NoUsage:
+    usage: Usage | None = None
+    model: str | None = None
+
+    def feed(self, part: Part) -> None:
+        pass
+
+
+def event_of(part: Part, wanted: Paths) -> tuple[str, Any, list[Slot]]:
+    """The text, value and slots of a part's data; value None where it is no JSON object."""
+    data = part.data
+    if data is None or data[:1] not in b"{ \t\n\r" or not data:
+        return "", None, []
+    return _scan_leniently(data, wanted)
+
+
+def _scan_leniently(data: bytes, wanted: Paths) -> tuple[str, Any, list[Slot]]:
+    # Bytes that are no UTF-8 become surrogates and turn back into the same bytes later.
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        return text, *scan(text, wanted)
+    except Invalid:
+        return "", None, []
+
+
+def peek_as[T](body: bytes, kind: type[T]) -> T:
+    """Decode the few fields that `kind` names. Raises Invalid that names the field at fault."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _wrong_field(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Invalid(f"The body is not valid JSON: {error}.") from None
+    except (RecursionError, UnicodeDecodeError):
+        raise Invalid("The body is not valid JSON: it is nested too deeply or not UTF-8.") from None
+
+
+def _wrong_field(message: str) -> Invalid:
+    what, _, where = message.partition(" - at ")
+    field = where.strip("`").removeprefix("$.")
+    if not field or field.startswith("$"):
+        return Invalid("The body must be a JSON object.")
+    return Invalid(f"{field}: {what[:1].lower()}{what[1:].replace('`', '')}.", param=field)
+
+
+def whole_number(value: object) -> int | None:
+    """A positive number of tokens, or None for anything else."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else None
+
+
+def require_model(model: object, path: str) -> str:
+    """The model from the body, else from the path. Raises Invalid."""
+    if model is None:
+        model = model_in_path(path)
+    if model is None:
+        raise Invalid("model: the name of a model is missing.", param="model")
+    if not isinstance(model, str) or not model.strip():
+        raise Invalid("model: must be a string that is not empty.", param="model")
+    return model
+
+
+def model_in_path(path: str) -> str | None:
+    found = _MODEL_IN_PATH.search(path)
+    return unquote(found[found.lastgroup or 0]) if found else None
+
+
+def rename_in_path(path: str, model: str) -> str:
+    """Raises Invalid where the path names no model."""
+    found = _MODEL_IN_PATH.search(path)
+    if found is None:
+        raise Invalid("model: the name of a model is missing.", param="model")
+    start, end = found.span(found.lastgroup or 0)
+    return path[:start] + quote(model, safe="@") + path[end:]
+
+
+def media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def to_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def is_retryable(status: int) -> bool:
+    return status in (408, 409, 425, 429) or status >= 500

@@ -1,0 +1,21 @@
+"""Counts in what a provider reports, which may be missing, null, negative or nonsense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def count(source: object, *names: str) -> int | None:
+    """The first of the named members that is a sensible number of tokens."""
+    if not isinstance(source, dict):
+        return None
+    for name in names:
+        value = source.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+            return int(value)
+    return None
+
+
+def part_of(source: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The first of the named members that is an object, else an empty one."""
+    return next((source[name] for name in names if isinstance(source.get(name), dict)), {})

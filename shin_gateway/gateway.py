@@ -1,0 +1,155 @@
+"""Everything that serves a call once the carrier has been taken off: policies, chains, upstream, stores.
+
+Knows nothing of mitmproxy; `bridge` brings calls in and takes replies out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shin_gateway import chain
+from shin_gateway.addon import Addon, Forward, Services, Stage
+from shin_gateway.call import Call
+from shin_gateway.callers import Callers
+from shin_gateway.config import Config
+from shin_gateway.outcome import Outcome
+from shin_gateway.policy.resolve import Policy, PolicySet, load_policies
+from shin_gateway.providers import Providers
+from shin_gateway.registry import Registry
+from shin_gateway.reply import Reply
+from shin_gateway.stores.state import StateStore
+from shin_gateway.targets import aim
+from shin_gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+class LivePolicy:
+    """A policy with its addons running. A retired one stops them when its last call has ended."""
+
+    def __init__(self, policy: Policy, addons: list[Addon[Any]], innermost: Forward) -> None:
+        self.policy = policy
+        self._addons = addons
+        self._forward = _onion(addons, innermost)
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        for addon in self._addons:
+            await addon.start()
+
+    async def answer(self, call: Call) -> Reply:
+        """Take a call through the chain. Raises Refusal."""
+        self._in_flight += 1
+        self._idle.clear()
+        call.on_end(self._ended)  # the first to be registered is the last to be called
+        return await self._forward(call)
+
+    def _ended(self, _: Call, __: Outcome) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+    async def drain(self) -> None:
+        """Until the last call has ended."""
+        await self._idle.wait()
+
+    async def retire(self) -> None:
+        """Stop the addons when the last call has ended."""
+        await self.drain()
+        for addon in self._addons:
+            try:
+                await addon.stop()
+            except Exception:
+                log.exception("addon %s failed to stop", addon.name)
+
+
+def _onion(addons: list[Addon[Any]], innermost: Forward) -> Forward:
+    """Observers see every call, also one that was refused on arrival; nothing further in does."""
+    observers = [addon for addon in addons if addon.stage is Stage.OBSERVE]
+    inner = chain.build([addon for addon in addons if addon.stage is not Stage.OBSERVE], innermost)
+
+    async def admitted(call: Call) -> Reply:
+        if call.refusal is not None:
+            raise call.refusal
+        return await inner(call)
+
+    return chain.build(observers, admitted)
+
+
+@dataclass
+class Gateway:
+    """One worker's share of the system. `start` it before the first call."""
+
+    config: Config
+    registry: Registry
+    policy_dirs: list[Path]
+    state: StateStore
+    upstream: Upstream
+    providers: Providers = field(init=False)
+    callers: Callers = field(init=False)
+    policies: PolicySet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.providers = Providers.load(self.config)
+        self.callers = Callers(self.config.users)
+        self._live: dict[str, LivePolicy] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Raises PolicyErrors, or whatever keeps an addon from starting."""
+        await self.upstream.start()
+        await self.use(load_policies(self.policy_dirs, self.registry))
+
+    async def use(self, policies: PolicySet) -> None:
+        """Swap in another set of policies. Calls under way end on the chain that they began on."""
+        fresh = {policy.name: self._make(policy) for policy in policies.policies}
+        for live in fresh.values():
+            await live.start()
+        retired, self._live, self.policies = self._live, fresh, policies
+        for live in retired.values():
+            task = asyncio.create_task(live.retire())
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _make(self, policy: Policy) -> LivePolicy:
+        services = Services(state=self.state)
+        addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
+        return LivePolicy(policy, addons, self._forward)
+
+    async def _forward(self, call: Call) -> Reply:
+        """The innermost layer: ask the target that an addon chose, or the one that the call names."""
+        if call.target is None:
+            aim(call, self.providers, self.config)
+        return await self.upstream.forward(call)
+
+    def find(self, host: str, port: int | None = None) -> LivePolicy | None:
+        """The policy for calls to `host`; None when no policy names it."""
+        policy = self.policies.find(host, port)
+        return None if policy is None else self._live[policy.name]
+
+    def find_gateway(self) -> LivePolicy | None:
+        """The policy of our own listener."""
+        policy = self.policies.gateway
+        return None if policy is None else self._live[policy.name]
+
+    async def drain(self, patience: float) -> bool:
+        """Wait up to `patience` seconds for the calls in flight; whether all of them ended."""
+        waiting = [asyncio.ensure_future(live.drain()) for live in self._live.values()]
+        waiting += self._retiring
+        if not waiting:
+            return True
+        _, pending = await asyncio.wait(waiting, timeout=patience)
+        return not pending
+
+    async def stop(self) -> None:
+        """Let go of everything; calls still in flight are cut."""
+        await self.upstream.close()
+        retiring = [asyncio.ensure_future(live.retire()) for live in self._live.values()]
+        if retiring:
+            await asyncio.wait(retiring, timeout=2)

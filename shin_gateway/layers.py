@@ -1,0 +1,217 @@
+"""Where mitmproxy's internals are leaned on: HTTP layers that stream a reply of ours to the client.
+
+mitmproxy answers a request either from the server connection that it opened itself or from a body
+that an addon holds whole. Ours come from a chain of coroutines, part by part. So the stream layer
+sends the head and then asks, with a hook of its own, for the next part until the reply has ended.
+
+Nothing else in the project knows mitmproxy's layers; tests/test_layers.py fails when an upgrade
+changes what this stands on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer, layers
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    ErrorCode,
+    HttpLayer,
+    HttpResponseHook,
+    HttpStream,
+    RequestData,
+    RequestProtocolError,
+    ResponseData,
+    ResponseHeaders,
+    ResponseProtocolError,
+    SendHttp,
+)
+from mitmproxy.proxy.layers.http._http2 import Http2Server
+
+DELIVERY = "shin"
+"""Key in `flow.metadata` under which the bridge leaves the delivery of a call."""
+
+NAMED_HOSTS = "shin_named"
+"""Attribute of a client connection: does a policy name this CONNECT host? Set before CONNECT is handled."""
+
+
+class Delivery(Protocol):
+    """What the layers know of a call that is being answered."""
+
+    body_limit: int
+    """Bytes of the client's body that are kept; more is thrown away and `too_large` called."""
+
+    def too_large(self) -> None: ...
+
+    def client_left(self) -> None:
+        """The client closed the connection or reset the stream."""
+
+    def sent(self) -> None:
+        """The whole reply, or as much of it as there was, has been handed to the client's connection."""
+
+    @property
+    def streamed(self) -> bool: ...
+
+    part: bytes
+    """The next bytes to send, after `ShinPartHook`; b"" at the end."""
+    cut: bool
+    """The stream broke where no error event can follow: the connection has to be closed."""
+    room: Callable[[], Awaitable[None]] | None
+    """Waits until the stream's own buffers are empty; set when the head goes out."""
+
+
+@dataclass
+class ShinPartHook(commands.StartHook):
+    """Get the next part of a reply. Not a Flow, or every mitmproxy addon would get an `update` as well."""
+
+    delivery: Delivery
+
+
+class CallLayer(HttpLayer):
+    """mitmproxy's HTTP layer, with streams of ours and an HTTP/2 connection that says when it has room."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
+            self.connections[self.context.client] = CallHttp2Server(self.context.fork())
+        yield from super()._handle_event(event)
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        self.streams[stream_id] = CallStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+class CallHttp2Server(Http2Server):
+    """An HTTP/2 connection whose sender can wait until the client's flow control window has room again."""
+
+    def __init__(self, context: layer.Context) -> None:
+        super().__init__(context)
+        self._heard = asyncio.Event()
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if isinstance(event, events.DataReceived | events.ConnectionClosed):
+            self._heard.set()
+
+    async def room(self, stream_id: int) -> None:
+        """Until nothing of this stream waits for the client's window (RFC 9113 §5.2)."""
+        while self.h2_conn.stream_buffers.get(stream_id):
+            self._heard.clear()
+            await self._heard.wait()
+
+
+class CallStream(HttpStream):
+    """One request and its answer; a call's answer comes from its delivery, anything else takes mitmproxy's way."""
+
+    flow: http.HTTPFlow
+
+    @property
+    def delivery(self) -> Delivery | None:
+        return self.flow.metadata.get(DELIVERY) if hasattr(self, "flow") else None
+
+    async def room(self) -> None:
+        """Until this stream's own buffers are empty."""
+        http_layer = self.context.layers[self.context.layers.index(self) - 1]
+        connection = http_layer.connections[self.context.client]  # type: ignore[attr-defined]
+        if isinstance(connection, CallHttp2Server):
+            await connection.room(self.stream_id)
+
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        # While a hook runs, events wait in a queue: tell the delivery now, so that it stops waiting.
+        if isinstance(event, RequestProtocolError) and (delivery := self.delivery):
+            delivery.client_left()
+        yield from super().handle_event(event)
+
+    def handle_connect_regular(self) -> layer.CommandGenerator[None]:
+        """Connect at once to a host that no policy names, as a plain proxy would: its greeting may come first."""
+        if getattr(self.context.client, NAMED_HOSTS, True) or self.flow.response:
+            yield from super().handle_connect_regular()
+            return
+        error = yield commands.OpenConnection(self.context.server)
+        if error:
+            self.flow.response = http.Response.make(502, f"Cannot connect: {error}")
+        self.child_layer = layer.NextLayer(self.context)
+        yield from self.handle_connect_finish()
+
+    def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        delivery = self.delivery
+        if delivery is not None and isinstance(event, RequestData):
+            yield from self._keep(delivery, event)
+        else:
+            yield from super().state_consume_request_body(event)
+
+    def _keep(self, delivery: Delivery, event: RequestData) -> layer.CommandGenerator[None]:
+        """Keep a call's body up to the limit, so that the refusal reaches a client that is still sending."""
+        self._received = getattr(self, "_received", 0) + len(event.data)
+        if self._received <= delivery.body_limit:
+            self.request_body_buf += event.data
+            return
+        self.request_body_buf.clear()
+        delivery.too_large()
+        if self._received > 8 * delivery.body_limit:
+            error = ResponseProtocolError(self.stream_id, "The body is too large.", ErrorCode.REQUEST_TOO_LARGE)
+            delivery.client_left()
+            self.client_state = self.server_state = self.state_errored
+            yield SendHttp(error, self.context.client)
+
+    def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
+        delivery = self.delivery
+        if delivery is None:
+            yield from super().send_response(already_streamed)
+            return
+        if delivery.streamed:
+            yield from self._send_parts(delivery)
+        else:
+            yield from super().send_response(already_streamed)
+        delivery.sent()
+
+    def _send_parts(self, delivery: Delivery) -> layer.CommandGenerator[None]:
+        response, client = self.flow.response, self.context.client
+        assert response is not None
+        yield HttpResponseHook(self.flow)
+        self.server_state = self.state_done
+        if (yield from self.check_killed(False)):
+            return
+        yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
+        delivery.room = self.room
+        while True:
+            yield ShinPartHook(delivery)
+            if (yield from self.check_killed(False)):
+                return
+            if not delivery.part:
+                break
+            yield SendHttp(ResponseData(self.stream_id, delivery.part), client)
+        if delivery.cut:
+            yield SendHttp(ResponseProtocolError(self.stream_id, "upstream broke off", ErrorCode.KILL), client)
+            self.flow.live = False
+            self.client_state = self.state_errored
+            yield DropStream(self.stream_id)
+            return
+        yield from self.flow_done()
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        if delivery := self.delivery:
+            delivery.client_left()
+        yield from super().handle_protocol_error(event)
+
+
+def with_calls(top: layer.Layer | None) -> None:
+    """Turn the HTTP layer in a freshly made stack into ours. Nothing has run in it yet, so the class is all."""
+    found = top
+    while found is not None:
+        if type(found) is HttpLayer:
+            found.__class__ = CallLayer
+            return
+        found = getattr(found, "child_layer", None)
+
+
+def tunnel(context: layer.Context) -> layer.Layer:
+    """Pass bytes both ways and look at none of them."""
+    if context.client.transport_protocol == "tcp":
+        return layers.TCPLayer(context, ignore=True)
+    return layers.UDPLayer(context, ignore=True)

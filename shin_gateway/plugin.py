@@ -1,0 +1,98 @@
+"""The bridge as plain mitmproxy loads it: `mitmdump -s addons/gateway.py --set shin_policies=policies`.
+
+One worker, with the same policies, stores and CA as `shin run`. Rows of calls wait in the state
+store for whoever ships them, unless `shin_ship` is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from mitmproxy import connection, ctx, exceptions
+from mitmproxy.addonmanager import Loader
+
+from shin_gateway.assembly import EXPECTED, Places, make_home
+from shin_gateway.bridge import Bridge
+from shin_gateway.modes import gateway_mode, upstream_login
+from shin_gateway.policy.match import GATEWAY
+from shin_gateway.runner import Worker
+from shin_gateway.stores.embedded import EmbeddedState
+
+log = logging.getLogger(__name__)
+
+_OPTIONS = {
+    "shin_home": ("~/.shin", "Where state and the CA live."),
+    "shin_config": ("", "shin.yaml."),
+    "shin_policies": ("", f"Folders of policies, separated by {os.pathsep!r}."),
+    "shin_addons": ("", f"Folders of addons, separated by {os.pathsep!r}."),
+    "shin_gateway": ("127.0.0.1:4000", "Where the gateway listens; empty for no gateway."),
+}
+
+
+class Plugin(Bridge):
+    """Starts what the bridge needs once mitmproxy runs; connections wait until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started = asyncio.Event()
+        self._worker: Worker | None = None
+        self._state: EmbeddedState | None = None
+
+    def load(self, loader: Loader) -> None:
+        for name, (default, help) in _OPTIONS.items():
+            loader.add_option(name, str, default, help)
+        loader.add_option("shin_ship", bool, False, "Ship the rows of calls to analytics from this process.")
+
+    def configure(self, updated: set[str]) -> None:
+        super().configure(updated)
+        if self._worker is None and any(name.startswith("shin_") for name in updated):
+            self._prepare()
+
+    def _prepare(self) -> None:
+        places = _places()
+        try:
+            make_home(places.home)
+            config = places.read()
+            self._worker = Worker(places, config, self, ctx.options)
+            self._worker.prepare()
+            self._listen(upstream_login(config))
+        except (*EXPECTED, OSError) as error:
+            raise exceptions.OptionsError(f"shin: {error}") from error
+
+    def _listen(self, login: str | None) -> None:
+        address = ctx.options.shin_gateway
+        if login and not ctx.options.upstream_auth:
+            ctx.options.update(upstream_auth=login)
+        if address and not any(f"//{GATEWAY}" in mode for mode in ctx.options.mode):
+            ctx.options.update(mode=[*ctx.options.mode, gateway_mode(address)])
+
+    async def running(self) -> None:
+        worker = self._worker
+        assert worker is not None
+        if not worker.config.stores.state:
+            self._state = EmbeddedState(worker.places.home)
+            await self._state.ensure()
+        await worker.start()
+        self._started.set()
+
+    async def client_connected(self, client: connection.Client) -> None:
+        await self._started.wait()
+
+    async def done(self) -> None:
+        if self._worker is not None and self._started.is_set():
+            await self._worker.stop()
+        if self._state is not None:
+            await self._state.stop()
+
+
+def _places() -> Places:
+    options = ctx.options
+    return Places(
+        home=Path(options.shin_home).expanduser().absolute(),
+        config=Path(options.shin_config) if options.shin_config else None,
+        policies=[Path(one) for one in options.shin_policies.split(os.pathsep) if one],
+        addons=[Path(one) for one in options.shin_addons.split(os.pathsep) if one],
+    )

@@ -1,0 +1,61 @@
+"""`shin explain HOST`: the chain that a call to a host goes through, and which line of which file says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shin_gateway.policy.files import AddonLine
+from shin_gateway.policy.match import GATEWAY, HostPattern, parse_pattern
+from shin_gateway.policy.resolve import Policy, PolicySet
+
+
+def explain(policies: PolicySet, host: str) -> str:
+    """Text for people; `host` may carry a port. Raises ValueError when it is not a host."""
+    pattern = parse_pattern(host)
+    if pattern == HostPattern(GATEWAY):
+        return (
+            _told(policies.gateway, "our own gateway listener") if policies.gateway else "gateway: no policy names it"
+        )
+    matches = list(policies.table.matches(pattern.name, pattern.port))
+    if not matches:
+        return f"{pattern}: tunnelled, not decrypted: no policy names it"
+    (won, policy), *beaten = matches
+    beats = "".join(f"\n  beats     {one} of {other.name} ({other.file})" for one, other in beaten)
+    return _told(policy, f"{pattern} matches {won}") + beats
+
+
+def _told(policy: Policy, why: str) -> str:
+    return "\n".join([f"{policy.name} ({policy.file})", f"  host      {why}", *_keys(policy), *_chain(policy)])
+
+
+def _keys(policy: Policy) -> Iterator[str]:
+    times = ", ".join(f"{name} {_seconds(value)}" for name, value in policy.timeouts)
+    yield _row("timeouts", times, policy)
+    yield _row("limits", f"body {policy.limits.body:,} bytes", policy)
+    yield _row("websocket", policy.websocket, policy)
+    yield _row("proxy_auth", policy.proxy_auth, policy)
+    yield _row("provider", policy.provider, policy)
+    if policy.paths.rows:
+        yield _row("paths", f"{len(policy.paths.rows)} of its own", policy)
+
+
+def _row(key: str, value: str, policy: Policy) -> str:
+    return f"  {key:<10}{value}  ({policy.origins.get(key, 'default')})"
+
+
+def _chain(policy: Policy) -> Iterator[str]:
+    yield "  chain, outermost first:" if policy.addons else "  chain: empty"
+    for line in policy.addons:
+        shadow = "  shadow" if line.mode == "shadow" else ""
+        yield f"    {line.cls.stage.name.lower():<9} {line.name:<16}{_settings(line)}{shadow}  ({line.origin})"
+    for off in policy.off:
+        yield f"    {'off':<9} {off.name:<16}  ({off.origin})"
+
+
+def _settings(line: AddonLine) -> str:
+    values = line.settings.model_dump(mode="json")
+    return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g}s"

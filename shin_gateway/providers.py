@@ -1,0 +1,253 @@
+"""Providers as rows of data: where they are, how they want their key, what they speak."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from shin_gateway.policy.match import HostPattern, HostTable, parse_pattern
+from shin_gateway.policy.paths import PathClass, PathRow, PathTable
+from shin_gateway.policy.positions import Loc, read, validate
+from shin_gateway.secret import SecretRef
+from shin_gateway.wording import meant_or_known
+
+if TYPE_CHECKING:
+    from shin_gateway.config import Config
+
+_ROWS = Path(__file__).with_name("providers.yaml")
+_NAME = re.compile(r"(?!v\d|api$|health$)[a-z][a-z0-9_-]*")
+_OWN = ("hosts", "models", "api_key")
+"""Keys that `like` does not inherit: they say which provider this is, and a key must not reach another's server."""
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _host(text: str) -> str:
+    return str(parse_pattern(text))
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("should be the start of a URL, like https://api.example.com/v1")
+    if parts.password or parts.username:
+        raise ValueError("a URL of a provider carries no credentials; write api_key: env:NAME")
+    return text.rstrip("/")
+
+
+def _auth(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]*(: [A-Za-z]+)?", text):
+        raise ValueError('should be a header, and a word before the key if there is one, like "authorization: Bearer"')
+    return text
+
+
+class ProviderSettings(BaseModel):
+    """One row as it is written; every key may be left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    like: str | None = None
+    """A row to start from; hosts, models and api_key are not taken over."""
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed)] = ()
+    """Hosts that this row serves when a call comes through the proxy."""
+    base_url: Annotated[str, AfterValidator(_url)] | None = None
+    """What the provider's own SDK calls its base URL; the gateway builds its URLs on it."""
+    auth: Annotated[str, AfterValidator(_auth)] = "authorization: Bearer"
+    """The header of the key, and the word before the key."""
+    api_key: Annotated[tuple[SecretRef, ...], BeforeValidator(_listed)] = ()
+    """Where the key is, one or a list: the first that is there is taken. None: the provider wants no key."""
+    models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Patterns of models' names by which the gateway finds this row: gpt-*."""
+    dialects: dict[str, str] = {}
+    """What it speaks, and under which path below base_url; {model} and {version} stand for what the call says."""
+    prices: str = ""
+    """Its name in the price table; empty: prices are not known."""
+    stream_usage: Literal["ask", "given"] = "given"
+    """Whether a stream tells its usage only when asked (stream_options.include_usage)."""
+    paths: tuple[PathRow, ...] = ()
+    """Path classes tried before the general ones."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with rows that are each well formed; `loc` is the way to it inside `providers:`."""
+
+    loc: Loc
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ProviderRow:
+    """One provider, complete."""
+
+    name: str
+    hosts: tuple[HostPattern, ...]
+    base_url: str
+    """Empty where it differs from customer to customer and shin.yaml says none."""
+    auth_header: str
+    auth_scheme: str
+    """The word before the key, or empty."""
+    api_key: tuple[SecretRef, ...]
+    models: tuple[str, ...]
+    dialects: Mapping[str, str]
+    prices: str
+    stream_usage: Literal["ask", "given"]
+    paths: PathTable
+    """Its own path classes and then the general ones."""
+
+
+class Providers:
+    """All rows: found by name, by host, by a model's name."""
+
+    def __init__(self, rows: Iterable[ProviderRow]) -> None:
+        self._rows = {row.name: row for row in rows}
+        self._hosts: HostTable[ProviderRow] = HostTable()
+        for row in self._rows.values():
+            for pattern in row.hosts:
+                self._hosts.put(pattern, row)
+        for row in self._rows.values():
+            _serve_base(self._hosts, row)
+
+    @classmethod
+    def load(cls, config: Config | None = None) -> Providers:
+        """The built-in rows and those of shin.yaml, which win. The rows were checked when the file was read."""
+        written = merged(config.providers if config else {})
+        return cls(_row(name, _inherited(name, written)) for name in written)
+
+    def get(self, name: str) -> ProviderRow | None:
+        return self._rows.get(name)
+
+    @property
+    def generic(self) -> ProviderRow:
+        """The row for hosts that no row names, and for the gateway's own paths."""
+        return self._rows["generic"]
+
+    def __iter__(self) -> Iterator[ProviderRow]:
+        return iter(self._rows.values())
+
+    def for_host(self, host: str, port: int | None = None) -> ProviderRow | None:
+        """The row that names this host."""
+        return self._hosts.find(host, port)
+
+    def serving(self, host: str, port: int | None, otherwise: str) -> ProviderRow:
+        """The row that names this host, else the one that the policy says (`provider:`), else `generic`."""
+        return self.for_host(host, port) or self._rows.get(otherwise) or self.generic
+
+    def for_model(self, model: str) -> ProviderRow | None:
+        """The row whose pattern fits the model's name: the longest pattern, and of equals the later row."""
+        fits = (
+            (len(glob), place, row)
+            for place, row in enumerate(self._rows.values())
+            for glob in row.models
+            if fnmatch.fnmatchcase(model, glob)
+        )
+        return max(fits, default=(0, 0, None), key=lambda fit: fit[:2])[2]
+
+
+def classify(method: str, path: str, row: ProviderRow, own: PathTable | None = None) -> PathClass | None:
+    """What a request on a provider's host is; None when it is no call and passes untouched.
+
+    `method` is GET, POST, … or WEBSOCKET for an upgrade; `path` with or without query; `own` the policy's classes.
+    """
+    found = own.find(method, path) if own and own.rows else None
+    found = found or row.paths.find(method, path)
+    return None if found is None or found.kind == "other" else found
+
+
+def check_rows(written: Mapping[str, ProviderSettings]) -> Iterator[Problem]:
+    """What is wrong with the rows of shin.yaml, seen together with the built-in ones."""
+    rows = merged(written)
+    claimed: dict[str, str] = {}
+    for name, row in written.items():
+        if not _NAME.fullmatch(name):
+            yield Problem((name,), f'"{name}" cannot be a provider\'s name: lower case, and not one of our own paths')
+        if row.like and row.like not in rows:
+            yield Problem((name, "like"), f'unknown provider "{row.like}"', meant_or_known(row.like, rows))
+        elif name in _line_of(name, rows)[1:]:
+            yield Problem((name, "like"), f'"{name}" is like itself')
+        for index, host in enumerate(row.hosts):
+            first = claimed.setdefault(host, name)
+            if first != name:
+                yield Problem((name, "hosts", index), f'host "{host}" is already claimed by provider "{first}"')
+
+
+def merged(written: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+    """The built-in rows with those of shin.yaml over them, key by key; new ones come last."""
+    rows = dict(_builtin().providers)
+    for name, row in written.items():
+        rows[name] = _over(rows[name], row) if name in rows and not row.like else row
+    return rows
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paths: tuple[PathRow, ...]
+    providers: dict[str, ProviderSettings]
+
+
+@cache
+def _builtin() -> _File:
+    return validate(read(_ROWS), _File)
+
+
+def _over(below: ProviderSettings, above: ProviderSettings) -> ProviderSettings:
+    return below.model_copy(update={key: getattr(above, key) for key in above.model_fields_set})
+
+
+def _line_of(name: str, rows: Mapping[str, ProviderSettings]) -> list[str]:
+    """The row and all that it is like; ends where it would repeat itself, with the repeated name."""
+    line = [name]
+    while (like := rows[line[-1]].like) and like in rows:
+        line.append(like)
+        if like in line[:-1]:
+            break
+    return line
+
+
+def _inherited(name: str, rows: Mapping[str, ProviderSettings]) -> ProviderSettings:
+    row = rows[name]
+    if not row.like:
+        return row
+    below = _inherited(row.like, rows)
+    return _over(below.model_copy(update=dict.fromkeys(_OWN, ())), row)
+
+
+def _row(name: str, row: ProviderSettings) -> ProviderRow:
+    header, _, scheme = row.auth.partition(": ")
+    return ProviderRow(
+        name=name,
+        hosts=tuple(map(parse_pattern, row.hosts)),
+        base_url=row.base_url or "",
+        auth_header=header,
+        auth_scheme=scheme,
+        api_key=row.api_key,
+        models=row.models,
+        dialects=row.dialects,
+        prices=row.prices,
+        stream_usage=row.stream_usage,
+        paths=PathTable((*row.paths, *_builtin().paths)),
+    )
+
+
+def _serve_base(hosts: HostTable[ProviderRow], row: ProviderRow) -> None:
+    """A row also serves the host of its base URL, unless another row names that host outright."""
+    parts = urlsplit(row.base_url)
+    if parts.hostname:
+        pattern = parse_pattern(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if hosts.get(pattern) is None:
+            pattern = HostPattern(pattern.name, port)
+            if hosts.get(pattern) is None:
+                hosts.put(pattern, row)

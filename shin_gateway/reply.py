@@ -1,0 +1,326 @@
+"""A reply: status, headers and a body that is either whole or a stream of parts.
+
+Addons never iterate over a stream: closing an outer generator does not close the inner one, and
+the upstream connection would stay open. They hand in filters and observers; the reply runs them
+part by part, inner ones first, and owns the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from multidict import CIMultiDict
+
+from shin_gateway import encodings, texts
+
+if TYPE_CHECKING:
+    from shin_gateway.dialects import Dialect
+    from shin_gateway.dialects.base import Failure
+    from shin_gateway.dialects.parts import Framer, Part
+    from shin_gateway.texts import Rewriter
+
+_ABOUT_THE_BODY = (
+    "content-length", "content-encoding", "etag", "content-digest", "repr-digest", "digest", "content-md5",
+)  # fmt: skip
+"""Headers that a changed body makes untrue (RFC 9110 §8, RFC 9530)."""
+
+
+class Broken(Exception):
+    """The stream stopped before its regular end. `cause` is a short word for the log."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class Source(Protocol):
+    """Where the bytes of a streamed reply come from."""
+
+    async def read(self) -> bytes | None:
+        """The next bytes as they arrive, b"" at the end, None after a while of silence. Raises Broken."""
+
+    def close(self) -> None:
+        """Let go of the upstream, at once. Harmless when the stream has ended."""
+
+
+class Filter(Protocol):
+    """Changes parts on their way to the client."""
+
+    def feed(self, part: Part) -> Iterable[Part]: ...
+
+    def finish(self) -> Iterable[Part]:
+        """What is still held, when the stream has ended regularly."""
+
+
+class Observer(Protocol):
+    """Sees parts on their way to the client."""
+
+    def feed(self, part: Part) -> None: ...
+
+    def finish(self, complete: bool) -> None:
+        """The end: `complete` unless the stream broke off or the client left."""
+
+
+class Reply:
+    """One reply, whole (`body` is bytes) or streamed (`body` is None and `read` gives it)."""
+
+    def __init__(
+        self,
+        status: int,
+        headers: CIMultiDict[str],
+        dialect: Dialect,
+        *,
+        body: bytes | None = None,
+        source: Source | None = None,
+        framer: Framer | None = None,
+        reason: str = "",
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.dialect = dialect
+        self.reason = reason
+        self.failure: Failure | None = None
+        """What the first part says when the upstream answered 200 and then failed at once."""
+        self._raw = body
+        self._body: bytes | None = None
+        self._stream = None if source is None else Stream(source, framer, dialect, headers.get("content-encoding", ""))
+
+    @property
+    def streamed(self) -> bool:
+        return self._stream is not None
+
+    @property
+    def raw_body(self) -> bytes:
+        """The whole body as it goes over the wire."""
+        return self._raw or b""
+
+    @property
+    def body(self) -> bytes | None:
+        """The whole body without its content-encoding; None when streamed. Raises Invalid."""
+        if self._raw is None:
+            return None
+        if self._body is None:
+            coding = self.headers.get("content-encoding", "")
+            self._body = encodings.decode(self._raw, coding, MAX_DECODED) if coding else self._raw
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        if body is self._body:
+            return
+        self._raw = self._body = body
+        for name in _ABOUT_THE_BODY:
+            self.headers.popall(name, None)
+
+    def filter(self, filter: Filter) -> None:
+        """Have `filter` change the parts of a streamed reply."""
+        assert self._stream is not None
+        for name in _ABOUT_THE_BODY:
+            self.headers.popall(name, None)
+        self._stream.filter(filter)
+
+    def tee(self, observer: Observer) -> None:
+        """Have `observer` see the parts of a streamed reply."""
+        assert self._stream is not None
+        self._stream.tee(observer)
+
+    def rewrite(self, rewriter: Rewriter) -> None:
+        """Apply `rewriter` to every text of the reply, whole or streamed, leaving all other bytes as they came."""
+        if self._stream is not None:
+            self.filter(texts.StreamRewriter(self.dialect, rewriter))
+        elif self.body:
+            self.body = self.dialect.rewrite_reply(self.body, rewriter)
+
+    def shadow(self) -> Reply:
+        """A copy for an addon in shadow mode: its filters and observers run, and change nothing."""
+        copy = Reply(self.status, self.headers.copy(), self.dialect, body=self._raw, reason=self.reason)
+        copy.failure = self.failure
+        if self._stream is not None:
+            copy._stream = self._stream.shadow()
+        return copy
+
+    async def read(self) -> bytes:
+        """The next bytes for the client, b"" at the end. Raises Broken."""
+        assert self._stream is not None
+        return await self._stream.read()
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether an event of the dialect can be put after what has been read so far."""
+        return self._stream is not None and self._stream.takes_events
+
+    @property
+    def error(self) -> Failure | None:
+        """The error that the reply itself carried, at its beginning or later in the stream."""
+        return self.failure or (self._stream.failure if self._stream is not None else None)
+
+    def close(self) -> None:
+        """The reply is done with, or nobody wants it any more."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+MAX_DECODED = 256 * 1024 * 1024
+"""Bytes that a compressed whole reply may inflate to."""
+
+
+class Stream:
+    """The moving part of a streamed reply: source, framer, filters and observers."""
+
+    def __init__(self, source: Source, framer: Framer | None, dialect: Dialect, coding: str) -> None:
+        self._source = source
+        self._framer = framer
+        """Splits bytes into parts; None for a body that has no parts, such as a file."""
+        self._decoder = encodings.Decoder(coding) if coding else None
+        self._keepalive = dialect.keepalive if framer and not coding else None
+        self._ending = dialect.ending()
+        self._stages: list[_Filtering | _Observing] = []
+        self._filtered = False
+        self._ended = False
+        self._complete = False
+        self._broken: Broken | None = None
+
+    @property
+    def takes_events(self) -> bool:
+        return self._framer is not None and (self._filtered or self._decoder is None)
+
+    @property
+    def failure(self) -> Failure | None:
+        return self._ending.failure
+
+    def filter(self, filter: Filter) -> None:
+        if self._framer is not None:  # a stream in no dialect has no parts to change
+            self._stages.append(_Filtering(filter))
+            self._filtered = True
+
+    def tee(self, observer: Observer) -> None:
+        self._stages.append(_Observing(observer))
+
+    def shadow(self) -> Stream:
+        shadow = object.__new__(Stream)
+        shadow._framer = self._framer
+        shadow._stages = []
+        shadow._filtered = False
+        self._stages.append(_Observing(_Shadow(shadow)))
+        return shadow
+
+    async def read(self) -> bytes:
+        while not self._ended:
+            try:
+                chunk = await self._source.read()
+            except Broken as broken:
+                self._ended, self._broken = True, broken
+                return self._flush() or self._end()
+            if out := self._next(chunk):
+                return out
+        return self._end()
+
+    def _next(self, chunk: bytes | None) -> bytes:
+        if chunk is None:  # parts go out whole, so this is a place between two of them
+            return self._keepalive or b""
+        return self._feed(chunk) if chunk else self._finish()
+
+    def _end(self) -> bytes:
+        """The end of the stream, and the exception for a break only after everything before it was sent."""
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
+        return b""
+
+    def _feed(self, chunk: bytes) -> bytes:
+        if self._framer is None:
+            return chunk
+        parts = self._run(self._followed(self._framer.feed(self._decoder.feed(chunk) if self._decoder else chunk)))
+        return chunk if self._decoder and not self._filtered else _join(parts)
+
+    def _followed(self, parts: list[Part]) -> list[Part]:
+        for part in parts:
+            self._ending.feed(part)
+        return parts
+
+    def _finish(self) -> bytes:
+        """The transport has ended. Whether that is the end of the stream, the dialect's last part says."""
+        self._ended = True
+        if self._framer is None:
+            self._complete = True
+            return b""
+        parts = self._run(self._followed(self._framer.end()))
+        self._complete = self._ending.complete
+        if not self._complete:
+            self._broken = Broken("upstream_cut")
+        return (_join(parts) if self._filtered or not self._decoder else b"") + self._flush()
+
+    def _flush(self) -> bytes:
+        """What the filters still held. All parts are sent whole, so that an error event can follow."""
+        parts: list[Part] = []
+        for number, stage in enumerate(self._stages):
+            for part in stage.finish():
+                parts.extend(self._run([part], number + 1))
+        return _join(parts) if self._filtered else b""
+
+    def _run(self, parts: list[Part], first: int = 0) -> list[Part]:
+        for stage in self._stages[first:] if first else self._stages:
+            parts = stage.feed(parts)
+        return parts
+
+    def close(self) -> None:
+        self._ended = True
+        self._source.close()
+        for stage in self._stages:
+            stage.close(self._complete)
+        self._stages = []
+
+
+def _join(parts: list[Part]) -> bytes:
+    return parts[0].raw if len(parts) == 1 else b"".join([part.raw for part in parts])
+
+
+class _Filtering:
+    """A filter as a stage of the stream."""
+
+    def __init__(self, filter: Filter) -> None:
+        self._filter = filter
+
+    def feed(self, parts: list[Part]) -> list[Part]:
+        return [out for part in parts for out in self._filter.feed(part)]
+
+    def finish(self) -> Iterable[Part]:
+        return self._filter.finish()
+
+    def close(self, complete: bool) -> None:
+        pass
+
+
+class _Observing:
+    """An observer as a stage of the stream."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def feed(self, parts: list[Part]) -> list[Part]:
+        for part in parts:
+            self._observer.feed(part)
+        return parts
+
+    def finish(self) -> Iterable[Part]:
+        return ()
+
+    def close(self, complete: bool) -> None:
+        self._observer.finish(complete)
+
+
+class _Shadow:
+    """Runs the stages that an addon in shadow mode put on its copy, and drops what they give."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def feed(self, part: Part) -> None:
+        self._stream._run([part])
+
+    def finish(self, complete: bool) -> None:
+        for stage in self._stream._stages:
+            if complete:
+                list(stage.finish())
+            stage.close(complete)

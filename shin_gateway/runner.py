@@ -1,0 +1,254 @@
+"""One worker: a mitmproxy master with only the addons that we need, the bridge, and a gateway behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import certifi
+import msgspec
+from mitmproxy import master, options
+from mitmproxy.addons import core, disable_h2c, dns_resolver, errorcheck, next_layer, proxyserver, script, tlsconfig
+from mitmproxy.addons import upstream_auth as upstream_auth_addon
+from mitmproxy.proxy import mode_specs
+
+from shin_gateway.assembly import EXPECTED, Places, open_gateway
+from shin_gateway.bridge import Bridge
+from shin_gateway.ca import Authority
+from shin_gateway.config import Config
+from shin_gateway.diagnostics import Diagnostics
+from shin_gateway.gateway import Gateway
+from shin_gateway.modes import upstream_login
+from shin_gateway.policy.match import GATEWAY, HostPattern
+from shin_gateway.policy.resolve import PolicySet, load_policies
+from shin_gateway.policy.watch import PolicyWatcher
+from shin_gateway.upstream import UpstreamOptions
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+FLUSH = 5.0
+"""Seconds that the rows of ended calls get to reach the state store at the end."""
+
+
+class WorkerOptions(msgspec.Struct, kw_only=True, frozen=True):
+    """What the supervisor tells a worker, as JSON on its command line."""
+
+    home: str
+    config: str | None = None
+    policies: list[str] = []
+    addons: list[str] = []
+    modes: list[str]
+    """mitmproxy's mode specifications, listening addresses included."""
+    set: list[str] = []
+    """mitmproxy's options as `name=value`."""
+    drain: float = 30.0
+    """Seconds that calls in flight get to end after SIGTERM."""
+
+    @property
+    def places(self) -> Places:
+        config = Path(self.config) if self.config else None
+        return Places(Path(self.home), config, [Path(one) for one in self.policies], [Path(one) for one in self.addons])
+
+
+class Worker:
+    """A gateway behind mitmproxy's options: what a worker process and plain mitmdump have in common."""
+
+    def __init__(self, places: Places, config: Config, bridge: Bridge, opts: options.Options) -> None:
+        self.places = places
+        self.config = config
+        self.gateway: Gateway
+        self._bridge = bridge
+        self._options = opts
+        self._authority = Authority(places.home)
+        self._watcher: PolicyWatcher
+
+    def prepare(self) -> None:
+        """Set what has to stand before mitmproxy opens its ports. Raises PolicyErrors, RegistryError, CAError."""
+        registry = self.places.registry(self.config)
+        policies = load_policies(self.places.policy_dirs(self.config), registry)
+        self._authority.ensure(policies.hosts)
+        self._options.update(
+            confdir=str(self._authority.folder),
+            connection_strategy="lazy",
+            allow_hosts=host_expressions(policies),
+            **_trust(self.config, self.places.home, self._options),
+        )
+
+    async def start(self) -> None:
+        """Everything that needs the event loop."""
+        gateway = await open_gateway(self.places, self.config, upstream_options(self._options))
+        self.gateway = self._bridge.gateway = gateway
+        self._bridge.diagnostics = Diagnostics(self.places.home)
+        self._watcher = PolicyWatcher(gateway.policy_dirs, gateway.registry, self._use)
+        self._watcher.start(gateway.policies)
+
+    async def _use(self, policies: PolicySet) -> None:
+        await asyncio.to_thread(self._authority.ensure, policies.hosts)
+        await self.gateway.use(policies)
+        # Naming confdir again makes mitmproxy read the CA again, which may have been remade.
+        self._options.update(allow_hosts=host_expressions(policies), confdir=str(self._authority.folder))
+
+    async def reload(self) -> None:
+        await self._watcher.reload()
+
+    async def stop(self) -> None:
+        await self._watcher.stop()
+        await self.gateway.stop()
+        await self.gateway.state.rows.flush(FLUSH)
+        await self.gateway.state.close()
+
+
+def host_expressions(policies: PolicySet) -> list[str]:
+    """`allow_hosts`: mitmproxy decides by CONNECT's host and the server's name in the handshake, before decrypting."""
+    return [f"^{GATEWAY}:80$", *(_expression(pattern) for pattern, _ in policies.table.items())]
+
+
+def _expression(pattern: HostPattern) -> str:
+    name = re.escape(pattern.name)
+    if pattern.name.startswith("*"):
+        name = r"[^:/]+" + re.escape(pattern.name[1:])
+    return rf"^{name}\.?:{pattern.port or '[0-9]+'}$"
+
+
+def upstream_options(opts: options.Options) -> UpstreamOptions:
+    """mitmproxy's options for upstream connections, as our own client takes them."""
+    parsed = (mode_specs.ProxyMode.parse(spec) for spec in opts.mode)
+    upstream = next((mode for mode in parsed if isinstance(mode, mode_specs.UpstreamMode)), None)
+    proxy = None
+    if upstream is not None:
+        host, port = upstream.address[:2]
+        proxy = f"{upstream.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return UpstreamOptions(
+        insecure=opts.ssl_insecure,
+        trusted_ca=opts.ssl_verify_upstream_trusted_ca,
+        trusted_confdir=opts.ssl_verify_upstream_trusted_confdir,
+        client_certs=opts.client_certs,
+        proxy=proxy,
+        proxy_auth=opts.upstream_auth,
+    )
+
+
+def _trust(config: Config, home: Path, opts: options.Options) -> dict[str, Any]:
+    """`upstream.ca` beside the public roots, in one file, since mitmproxy's option replaces them."""
+    if config.upstream.ca is None or opts.ssl_verify_upstream_trusted_ca:
+        return {}
+    bundle = home / "upstream-roots.pem"
+    bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + config.upstream.ca.read_bytes())
+    return {"ssl_verify_upstream_trusted_ca": str(bundle)}
+
+
+class SharedPortLoop(asyncio.SelectorEventLoop):
+    """Listens with SO_REUSEPORT, so that all workers share the ports; mitmproxy has no option for it."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("reuse_port", True)
+        return await super().create_server(*args, **kwargs)
+
+
+def make_master(bridge: Bridge, opts: options.Options) -> master.Master:
+    """mitmproxy with what proxying needs: mitmdump's full set of addons costs almost half of the throughput."""
+    made = master.Master(opts)
+    made.addons.add(
+        core.Core(),
+        disable_h2c.DisableH2C(),
+        bridge,
+        script.ScriptLoader(),
+        proxyserver.Proxyserver(),
+        dns_resolver.DnsResolver(),
+        next_layer.NextLayer(),
+        tlsconfig.TlsConfig(),
+        upstream_auth_addon.UpstreamAuth(),
+        errorcheck.ErrorCheck(),
+    )
+    return made
+
+
+async def serve(worker_options: WorkerOptions, ready: int | None = None) -> None:
+    """Run one worker until SIGTERM or SIGINT. On the descriptor `ready` it says that its ports are open."""
+    places = worker_options.places
+    config = places.read()
+    bridge = Bridge()
+    opts = options.Options()
+    made = make_master(bridge, opts)
+    opts.update(mode=worker_options.modes, upstream_auth=upstream_login(config))
+    opts.set(*worker_options.set)
+    worker = Worker(places, config, bridge, opts)
+    worker.prepare()
+    await worker.start()
+    made.addons.add(_Ready(ready))
+    _handle_signals(made, worker, worker_options.drain)
+    gc.freeze()  # what start-up made stays; no need to look at it again and again
+    try:
+        await made.run()
+    finally:
+        await worker.stop()
+
+
+class _Ready:
+    """Says on a pipe that the ports are open."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def running(self) -> None:
+        if self._descriptor is not None:
+            os.write(self._descriptor, b"ready\n")
+            os.close(self._descriptor)
+
+
+def _handle_signals(made: master.Master, worker: Worker, patience: float) -> None:
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def run(work: Any) -> None:
+        task = loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def drain() -> None:
+        await made.addons.get("proxyserver").servers.update([])
+        await worker.gateway.drain(patience)
+        made.shutdown()
+
+    loop.add_signal_handler(signal.SIGTERM, lambda: run(drain()))
+    loop.add_signal_handler(signal.SIGINT, lambda: run(drain()))
+    loop.add_signal_handler(signal.SIGHUP, lambda: run(worker.reload()))
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the supervisor is gone, however it went (Linux only)."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+def set_up_logging() -> None:
+    """Our own lines and mitmproxy's warnings, on standard error."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("shin_gateway").setLevel(logging.INFO)
+
+
+def main() -> None:
+    die_with_parent()
+    set_up_logging()
+    worker_options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
+    try:
+        with asyncio.Runner(loop_factory=SharedPortLoop) as runner:
+            runner.run(serve(worker_options, int(sys.argv[2])))
+    except EXPECTED as error:
+        sys.exit(f"shin: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Targets: one way to serve a model. The gateway finds one by the model's name, the proxy by where the client went."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from multidict import CIMultiDict
+
+from shin_gateway.errors import Invalid, NotFound, Unavailable, Unsupported
+from shin_gateway.providers import ProviderRow, Providers
+from shin_gateway.secret import SecretMissing, SecretRef
+
+if TYPE_CHECKING:
+    from shin_gateway.call import Call
+    from shin_gateway.config import Config
+
+CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+"""Where clients put a key. On the way from the gateway these hold a key of ours, which no provider may see."""
+
+_LONGEST_NAME = 100
+_VERSION = re.compile(r"/(v\d\w*)/")
+_VERB = re.compile(r"/models/(?P<model>[^/]+?)(?P<verb>(?::|%3[aA])\w+)$")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Where a call goes and with whose key."""
+
+    name: str
+    """`openai/gpt-4o`, for the log; the provider alone where the host decides."""
+    provider: str
+    base_url: str
+    dialect: str
+    """The dialect's name; empty where any passes through."""
+    model: str
+    """What the provider calls the model; empty where the call's own name stands."""
+    path: str
+    """The dialect's path below `base_url`; empty: the call's own path is kept."""
+    auth_header: str
+    auth_scheme: str
+    secret: SecretRef | None
+    own_key: bool
+    """Whether the client's own credentials go to the provider, untouched."""
+    prices: str
+    stream_usage: str
+
+    def url(self, path: str) -> str:
+        """The URL for a call whose path, query included, is `path`. Escapes stay as the client wrote them."""
+        path, _, query = path.partition("?")
+        below = self._fill(path) if self.path else path
+        query = query if self.own_key else _without_key(query)
+        return _joined(self.base_url, below) + (f"?{query}" if query else "")
+
+    def authorize(self, headers: CIMultiDict[str]) -> None:
+        """Put the target's key in the place of the client's. Raises Unavailable when it has gone meanwhile."""
+        if self.own_key:
+            return
+        for name in CREDENTIAL_HEADERS:
+            headers.popall(name, None)
+        if self.secret is not None:
+            key = _read(self.secret, self.provider)
+            headers[self.auth_header] = f"{self.auth_scheme} {key}" if self.auth_scheme else key
+
+    def _fill(self, path: str) -> str:
+        version, verb = _VERSION.match(path), _VERB.search(path)
+        model = quote(self.model, safe="@") if self.model else verb["model"] if verb else ""
+        below = self.path.replace("{version}", version[1] if version else "v1").replace("{model}", model)
+        return below + (verb["verb"] if verb else "/count_tokens" if path.endswith("/count_tokens") else "")
+
+
+def aim(call: Call, providers: Providers, config: Config) -> None:
+    """Give a call its target, and its model the name that the target knows it by. Raises like `find_target`."""
+    arrival = call.arrival
+    if arrival.origin is not None:
+        call.target = target_for_origin(arrival.origin, arrival.row or providers.generic)
+    elif arrival.row is not None:
+        call.target = _gateway_target(arrival.row)
+    elif call.kind == "models":
+        call.target = _lister(call.path, call.dialect.name, providers, config)
+    else:
+        call.target = find_target(call.model, call.dialect.name, providers, config)
+        if call.target.model != call.model:
+            call.rename_model(call.target.model)
+
+
+def find_target(model: str, dialect: str, providers: Providers, config: Config) -> Target:
+    """The target for a model's name as a client of the gateway writes it: an alias, `provider/model`, or a name that
+    a provider's patterns know. Raises Invalid, NotFound, Unsupported, Unavailable."""
+    if not model:
+        raise Invalid('The call names no model; set "model".', param="model")
+    row, name = _find_row(config.models.get(model, model), providers)
+    if dialect not in row.dialects:
+        raise Unsupported(_untranslated(model, dialect, row), param="model")
+    return _gateway_target(row, name, dialect, row.dialects[dialect])
+
+
+@functools.lru_cache(maxsize=1024)
+def target_for_origin(origin: str, row: ProviderRow) -> Target:
+    """The target of a call through the proxy: where the client went by itself, with the client's own key."""
+    return _make(row, base_url=origin, own_key=True)
+
+
+def _lister(path: str, dialect: str, providers: Providers, config: Config) -> Target:
+    """Who answers a list of models on the gateway: the first provider that has one in this dialect, and a key of ours.
+    One that wants no key is asked only if shin.yaml names it."""
+    for row in providers:
+        found = row.paths.find("GET", urlsplit(_joined(row.base_url, path)).path) if row.base_url else None
+        if found is None or (found.kind, found.dialect) != ("models", dialect):
+            continue
+        if any(secret.present() for secret in row.api_key) or (row.name in config.providers and not row.api_key):
+            return _gateway_target(row)
+    raise _misconfigured(f"No provider that lists models in the dialect {dialect} has a key.", "no_credential")
+
+
+def _find_row(model: str, providers: Providers) -> tuple[ProviderRow, str]:
+    prefix, slash, rest = model.partition("/")
+    named = providers.get(prefix) if slash and rest else None
+    if named is not None:
+        return named, rest
+    row = providers.for_model(model)
+    if row is None:
+        message = f'The model "{_short(model)}" is unknown; write provider/model, with one of {_names(providers)}.'
+        raise NotFound(message, code="model_not_found", param="model")
+    return row, model
+
+
+def _gateway_target(row: ProviderRow, model: str = "", dialect: str = "", path: str = "") -> Target:
+    if not row.base_url:
+        message = f"The provider {row.name} has no base_url; set providers.{row.name}.base_url in shin.yaml."
+        raise _misconfigured(message, "no_base_url")
+    return _make(row, model=model, dialect=dialect, path=path, secret=_secret(row))
+
+
+def _make(
+    row: ProviderRow,
+    *,
+    model: str = "",
+    dialect: str = "",
+    path: str = "",
+    base_url: str = "",
+    secret: SecretRef | None = None,
+    own_key: bool = False,
+) -> Target:
+    return Target(
+        name=f"{row.name}/{model}" if model else row.name,
+        provider=row.name,
+        base_url=base_url or row.base_url,
+        dialect=dialect,
+        model=model,
+        path=path,
+        auth_header=row.auth_header,
+        auth_scheme=row.auth_scheme,
+        secret=secret,
+        own_key=own_key,
+        prices=row.prices,
+        stream_usage=row.stream_usage,
+    )
+
+
+def _secret(row: ProviderRow) -> SecretRef | None:
+    """The first key that is there; None when the provider wants none."""
+    for secret in row.api_key:
+        if secret.present():
+            return secret
+    if not row.api_key:
+        return None
+    wanted = " or ".join(map(str, row.api_key))
+    raise _misconfigured(f"The gateway has no key for the provider {row.name}: {wanted} is not there.", "no_credential")
+
+
+def _read(secret: SecretRef, provider: str) -> str:
+    try:
+        return secret.read()
+    except SecretMissing as error:
+        raise _misconfigured(f"The gateway has no key for the provider {provider}: {error}.", "no_credential") from None
+
+
+def _misconfigured(message: str, code: str) -> Unavailable:
+    """A fault of ours that waiting does not mend, so nobody is told to try again."""
+    refusal = Unavailable(message, code=code)
+    refusal.retryable = False
+    return refusal
+
+
+def _untranslated(model: str, dialect: str, row: ProviderRow) -> str:
+    spoken = ", ".join(sorted(row.dialects)) or "none of our dialects"
+    return (
+        f'The model "{_short(model)}" of {row.name} is not served in the dialect {dialect}; it speaks {spoken}. '
+        "Translation is not available in this version."
+    )
+
+
+def _joined(base: str, below: str) -> str:
+    """`below` under `base`; what ends the one and begins the other stands once: /api/v1 + /v1/files = /api/v1/files."""
+    if below and not below.startswith("/"):
+        below = f"/{below}"  # or the path could rewrite the host: https://api.example.com@elsewhere
+    ends, starts = urlsplit(base).path.split("/")[1:], below.split("/")[1:]
+    for length in range(min(len(ends), len(starts)), 0, -1):
+        if ends[-length:] == starts[:length]:
+            return base + below[sum(len(part) + 1 for part in starts[:length]) :]
+    return base + below
+
+
+def _without_key(query: str) -> str:
+    if "key=" not in query:
+        return query
+    return "&".join(one for one in query.split("&") if not one.lower().startswith("key="))
+
+
+def _short(name: str) -> str:
+    name = "".join(character if character.isprintable() else "?" for character in name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+def _names(providers: Providers) -> str:
+    return ", ".join(row.name for row in providers if row.dialects)

@@ -1,0 +1,325 @@
+"""The innermost layer: one pooled client for all callers, byte-faithful in both directions.
+
+The head of a reply is held until its first real part is there, so that whoever stands further out
+can still retry or fall back. Everything that goes wrong is a Refusal before that and Broken after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import certifi
+from multidict import CIMultiDict
+from yarl import URL
+
+from shin_gateway import encodings
+from shin_gateway.call import Call
+from shin_gateway.dialects.base import Dialect
+from shin_gateway.dialects.parts import Framer, Part
+from shin_gateway.errors import Invalid, Refusal, UpstreamFailed, UpstreamTimeout
+from shin_gateway.outcome import Outcome, Timings
+from shin_gateway.reply import Broken, Reply
+
+HOP_BY_HOP = frozenset(
+    ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+     "transfer-encoding", "upgrade"]
+)  # fmt: skip
+"""Headers that concern one connection only (RFC 9110 §7.6.1)."""
+
+WHOLE_LIMIT = 64 * 1024 * 1024
+"""Bytes of a whole reply that are gathered before they are sent on; a longer one is passed on as it arrives."""
+
+
+SILENCE = 15.0
+"""Seconds without a part after which the client may be sent a sign of life."""
+
+
+@dataclass(frozen=True)
+class UpstreamOptions:
+    """How to reach upstreams: mitmproxy's options of the same names, which hold for our client too."""
+
+    insecure: bool = False
+    trusted_ca: str | None = None
+    trusted_confdir: str | None = None
+    client_certs: str | None = None
+    proxy: str | None = None
+    """URL of a proxy that everything goes through, without credentials."""
+    proxy_auth: str | None = None
+    """`user:password` for that proxy."""
+
+
+class Upstream:
+    """The pooled client. `forward` is the innermost layer of every chain."""
+
+    def __init__(self, options: UpstreamOptions) -> None:
+        self._options = options
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._session: aiohttp.ClientSession | None = None
+        auth = options.proxy_auth
+        self._proxy_auth = aiohttp.BasicAuth(*auth.split(":", 1)) if auth and ":" in auth else None
+
+    async def start(self) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_start.append(_connecting)
+        trace.on_connection_create_end.append(_connected)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=30),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+            trust_env=False,
+            trace_configs=[trace],
+            max_line_size=65536,
+            max_field_size=65536,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def forward(self, call: Call) -> Reply:
+        """Ask the call's target once. Raises UpstreamFailed or UpstreamTimeout."""
+        call.outcome.attempts += 1
+        exchange = _Exchange(call)
+        call.on_end(exchange.call_ended)
+        started = time.perf_counter()
+        try:
+            return await self._ask(call, exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        finally:
+            call.outcome.timings.upstream += time.perf_counter() - started
+
+    async def _ask(self, call: Call, exchange: _Exchange) -> Reply:
+        timeouts = call.policy.timeouts
+        with _as_refusals():
+            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)):
+                answer = exchange.answer = await self._send(call)
+                framer = _framer(call, answer)
+                return await (_streamed(call, exchange, framer) if framer else _whole(call, exchange))
+
+    async def _send(self, call: Call) -> aiohttp.ClientResponse:
+        assert self._session is not None and call.target is not None
+        url = URL(call.target.url(call.path), encoded=True)
+        timeouts = call.policy.timeouts
+        return await self._session.request(
+            call.method,
+            url,
+            headers=_headers(call),
+            data=call.raw_body or None,
+            allow_redirects=False,
+            proxy=self._options.proxy,
+            proxy_auth=self._proxy_auth,
+            ssl=self._context(url.host or "") if url.scheme == "https" else True,
+            timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect),
+            trace_request_ctx=call.outcome.timings,
+        )
+
+    def _context(self, host: str) -> ssl.SSLContext:
+        certificate = _client_certificate(self._options.client_certs, host)
+        key = str(certificate or "")
+        if key not in self._contexts:
+            self._contexts[key] = _make_context(self._options, certificate)
+        return self._contexts[key]
+
+
+def _client_certificate(client_certs: str | None, host: str) -> Path | None:
+    """mitmproxy's rule: one file for all hosts, or a folder with one HOST.pem each."""
+    if not client_certs:
+        return None
+    path = Path(client_certs).expanduser()
+    path = path / f"{host}.pem" if path.is_dir() else path
+    return path if path.is_file() else None
+
+
+def _make_context(options: UpstreamOptions, certificate: Path | None) -> ssl.SSLContext:
+    if options.trusted_ca or options.trusted_confdir:
+        context = ssl.create_default_context(cafile=options.trusted_ca, capath=options.trusted_confdir)
+    else:
+        context = ssl.create_default_context(cafile=certifi.where())
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    return context
+
+
+def _headers(call: Call) -> CIMultiDict[str]:
+    """The call's headers as they came, less what concerns our own connections, with the target's credential."""
+    assert call.target is not None
+    named = call.headers.get("connection", "").lower().replace(" ", "").split(",")
+    out: CIMultiDict[str] = CIMultiDict()
+    for name, value in call.headers.items():
+        lower = name.lower()
+        if lower in HOP_BY_HOP or lower in named or lower == "host" or lower.startswith("x-shin-"):
+            continue
+        out.add(name, str(len(call.raw_body)) if lower == "content-length" else value)
+    if call.raw_body and "content-length" not in out:
+        out["content-length"] = str(len(call.raw_body))
+    call.target.authorize(out)
+    return out
+
+
+def _framer(call: Call, answer: aiohttp.ClientResponse) -> Framer | None:
+    """What splits the answer into parts; None when it is to be had whole."""
+    content_type = answer.headers.get("content-type", "")
+    if answer.status >= 400 or not (call.arrival.stream or content_type.lower().startswith("text/event-stream")):
+        return None
+    return call.dialect.framer(content_type)
+
+
+class _Exchange:
+    """One attempt: owns the upstream's answer until it was read to its end or nobody wants it any more."""
+
+    def __init__(self, call: Call) -> None:
+        timeouts = call.policy.timeouts
+        self.answer: aiohttp.ClientResponse | None = None
+        self.ready: deque[bytes] = deque()
+        """What was read ahead to see the first part."""
+        self._timings = call.outcome.timings
+        self._idle = timeouts.idle
+        self._heard = time.perf_counter()
+        self._deadline = self._heard + timeouts.total
+
+    async def read(self) -> bytes | None:
+        """The next bytes as they arrive, None after SILENCE without any. Raises Broken."""
+        if self.ready:
+            return self.ready.popleft()
+        started = time.perf_counter()
+        try:
+            chunk = await self._receive()
+        finally:
+            now = time.perf_counter()
+            self._timings.upstream += now - started
+        if chunk is None and now - self._heard > self._idle:
+            raise Broken("upstream_idle")
+        self._heard = self._heard if chunk is None else now
+        return chunk
+
+    async def _receive(self) -> bytes | None:
+        assert self.answer is not None
+        patience = min(SILENCE, self._idle, self._deadline - time.perf_counter())
+        try:
+            async with asyncio.timeout(patience):
+                return await self.answer.content.readany()
+        except TimeoutError:
+            if time.perf_counter() >= self._deadline:
+                raise Broken("total_timeout") from None
+            return None
+        except (aiohttp.ClientError, OSError):
+            raise Broken("upstream_cut") from None
+
+    async def read_ahead(self) -> bytes:
+        """The next bytes, kept for `read`. Raises aiohttp's errors, which are refusals before the first part."""
+        assert self.answer is not None
+        chunk = await self.answer.content.readany()
+        self._timings.first_part_at = self._timings.first_part_at or time.perf_counter()
+        self.ready.append(chunk)
+        return chunk
+
+    def close(self) -> None:
+        if self.answer is not None:
+            self.answer.close()
+
+    def call_ended(self, _: Call, __: Outcome) -> None:
+        self.close()
+
+    def reply(self, call: Call, *, body: bytes | None = None, framer: Framer | None = None) -> Reply:
+        answer = self.answer
+        assert answer is not None
+        return Reply(
+            answer.status,
+            _reply_headers(answer),
+            call.dialect,
+            body=body,
+            source=None if body is not None else self,
+            framer=framer,
+            reason=answer.reason or "",
+        )
+
+
+async def _whole(call: Call, exchange: _Exchange) -> Reply:
+    """Gather the reply. One that is too long for that, or in no dialect, is passed on as it arrives."""
+    gathered = 0
+    while call.dialect.name != "plain" and gathered <= WHOLE_LIMIT:
+        chunk = await exchange.read_ahead()
+        gathered += len(chunk)
+        if not chunk:
+            return exchange.reply(call, body=b"".join(exchange.ready))
+    return exchange.reply(call)
+
+
+async def _streamed(call: Call, exchange: _Exchange, framer: Framer) -> Reply:
+    """Hold the head until the first real part is there; comments and pings are none."""
+    answer = exchange.answer
+    assert answer is not None
+    ahead = call.dialect.framer(answer.headers.get("content-type", ""))
+    coding = answer.headers.get("content-encoding", "")
+    decoder = encodings.Decoder(coding) if coding else None
+    while chunk := await exchange.read_ahead():
+        first = _first_real(call.dialect, ahead.feed(decoder.feed(chunk) if decoder else chunk))
+        if first is not None:
+            reply = exchange.reply(call, framer=framer)
+            reply.failure = call.dialect.failure(first)
+            return reply
+    raise UpstreamFailed("The upstream's stream ended before its first part.", code="upstream_empty")
+
+
+def _first_real(dialect: Dialect, parts: list[Part]) -> Part | None:
+    return next((part for part in parts if dialect.is_real(part)), None)
+
+
+def _reply_headers(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
+    """The upstream's headers as they came, less what concerned its connection to us."""
+    named = answer.headers.get("connection", "").lower().replace(" ", "").split(",")
+    headers: CIMultiDict[str] = CIMultiDict()
+    for raw_name, raw_value in answer.raw_headers:
+        name = raw_name.decode("utf-8", "surrogateescape")
+        if name.lower() not in HOP_BY_HOP and name.lower() not in named:
+            headers.add(name, raw_value.decode("utf-8", "surrogateescape"))
+    return headers
+
+
+@contextmanager
+def _as_refusals() -> Iterator[None]:
+    """What aiohttp raises before the first part, in our words. No message of its own reaches the client."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except aiohttp.ConnectionTimeoutError as error:
+        raise UpstreamTimeout("The upstream did not accept the connection in time.", code="connect_timeout") from error
+    except TimeoutError as error:
+        raise UpstreamTimeout("The upstream did not begin to reply in time.", code="first_part_timeout") from error
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        message = "The upstream's certificate could not be verified."
+        raise UpstreamFailed(message, code="upstream_unverified") from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise UpstreamFailed("The upstream proxy refused the connection.", code="upstream_proxy_refused") from error
+    except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
+        raise UpstreamFailed("The upstream could not be reached.", code="upstream_unreachable") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise UpstreamFailed("The upstream broke off before its first part.", code="upstream_cut") from error
+    except (ValueError, UnicodeError) as error:
+        raise Invalid("The call's path or headers cannot be sent on.", code="invalid_request") from error
+
+
+async def _connecting(_: aiohttp.ClientSession, context: Any, __: Any) -> None:
+    context.began = time.perf_counter()
+
+
+async def _connected(_: aiohttp.ClientSession, context: Any, __: Any) -> None:
+    timings: Timings = context.trace_request_ctx
+    timings.connect += time.perf_counter() - context.began

@@ -1,0 +1,130 @@
+"""The wheel as a stranger gets it: built from the tree, installed with the locked dependencies and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {"shin_gateway": "shin_gateway", "addons": "shin_gateway/addons", "policies": "shin_gateway/policies"}
+UNREACHABLE = re.compile(
+    "error sending request|dns error|connection refused|connection reset|timed out|name resolution", re.IGNORECASE
+)
+IMPORT_ALL = """
+import importlib, pkgutil, shin_gateway
+for module in pkgutil.walk_packages(shin_gateway.__path__, "shin_gateway."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+pytestmark = pytest.mark.timeout(300)  # installs packages
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in an environment that leads to nothing of ours."""
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def output(*command: object, cwd: Path) -> str:
+    """Standard output of a command that must succeed."""
+    done = run(*command, cwd=cwd)
+    assert done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def uv(*words: object) -> subprocess.CompletedProcess[str]:
+    """uv with this process's environment, so that it finds its cache, its mirror and its certificates."""
+    return subprocess.run(
+        [sys.executable, "-m", "uv", "--quiet", *map(str, words)], capture_output=True, text=True, timeout=280
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, since nothing else that lies in the tree may matter."""
+    tree = tmp_path_factory.mktemp("tree with spaces")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    output(sys.executable, "-m", "build", "--wheel", "--no-isolation", tree, cwd=tree)
+    (built,) = (tree / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bin` of an environment with the wheel and what requirements.lock names."""
+    home = tmp_path_factory.mktemp("clean")
+    python = home / "bin" / "python"
+    assert uv("venv", "--python", sys.executable, home).returncode == 0
+    locked = uv("pip", "install", "--python", python, "--require-hashes", "-r", ROOT / "requirements.lock")
+    if locked.returncode and UNREACHABLE.search(locked.stderr):
+        pytest.skip("the package registry cannot be reached")
+    assert locked.returncode == 0, locked.stderr
+    installed = uv("pip", "install", "--python", python, "--no-deps", "--offline", wheel)
+    assert installed.returncode == 0, installed.stderr
+    return python.parent
+
+
+def test_it_holds_the_three_sources_and_nothing_else(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    expected = {
+        f"{target}/{file.relative_to(ROOT / source).as_posix()}"
+        for source, target in SOURCES.items()
+        for file in (ROOT / source).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert names == expected
+
+
+def test_it_carries_its_licence_and_its_terms(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(metadata).decode()
+        assert metadata.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert "License-Expression: Apache-2.0" in text
+    assert "Requires-Python: >=3.12" in text
+
+
+def test_the_lock_satisfies_what_it_asks_for(clean: Path) -> None:
+    checked = uv("pip", "check", "--python", clean / "python")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_module_imports_without_the_tree(clean: Path, tmp_path: Path) -> None:
+    """So no module needs an undeclared package, and none lives on a path of the tree. With -O, as it runs."""
+    assert "shin_gateway.cli" in output(clean / "python", "-I", "-O", "-c", IMPORT_ALL, cwd=tmp_path)
+    where = output(clean / "python", "-I", "-c", "import shin_gateway; print(shin_gateway.__path__[0])", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(clean.parent)
+
+
+def test_the_command_knows_its_version(clean: Path, tmp_path: Path) -> None:
+    assert "0.1.0" in output(clean / "shin", "--version", cwd=tmp_path)
+
+
+def test_the_command_finds_the_policies_it_came_with(clean: Path, tmp_path: Path) -> None:
+    output(clean / "shin", "check", cwd=tmp_path)
+
+
+def test_a_policy_error_is_the_users_to_read(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("hosts: [api.example.com]\naddons:\n  no_such_addon: {}\n")
+    done = run(clean / "shin", "check", tmp_path, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "no_such_addon" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
