@@ -42,7 +42,7 @@ def _rows(gathered: Mapping[str, list[Row]]) -> list[Row]:
 def calls(world: World, subjects: Sequence[Subject], plan: Plan) -> list[Row]:
     """Calls a second at saturation with 32 connections, and latency at half of each subject's highest rate."""
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(world.serving(subject)) for subject in subjects]
+        running = [stack.enter_context(world.serving(subject)) for subject in subjects if subject.command]
         for one in running:
             world.saturate(one, 1)
         full: dict[str, list[Row]] = {one.subject.name: [] for one in running}
@@ -57,7 +57,7 @@ def calls(world: World, subjects: Sequence[Subject], plan: Plan) -> list[Row]:
 def _add_latency(world: World, running: Sequence[Running], rows: Sequence[Row], plan: Plan) -> None:
     """Each proxy at half of its highest rate, and in the same round the baseline at that same rate."""
     baseline = next((one for one in running if one.subject.name == BASELINE), None)
-    pairs = [(one, row) for one, row in zip(running, rows, strict=True) if one.process]
+    pairs = list(zip(running, rows, strict=True))
     paced: dict[str, list[Row]] = {one.subject.name: [] for one, _ in pairs}
     for _ in range(plan.rounds):
         for one, row in pairs:
@@ -108,7 +108,8 @@ def _memory_of(world: World, one: Running, plan: Plan) -> dict[str, dict[str, in
     for wanted in plan.memory:
         while done < wanted:
             done += world.saturate(one, plan.seconds)["calls"]
-        sizes[str(done)] = rss(one.process.pid) if one.process else {}
+        programs = rss(one.process.pid) if one.process else {}
+        sizes[str(done)] = {**programs, "all": sum(programs.values())}
     return sizes
 
 

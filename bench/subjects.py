@@ -69,4 +69,4 @@ SUBJECTS = (
     Subject("shin", "Shin, observe", _shin, workers=True),
 )
 BASELINE = "bare"
-ENVIRONMENT = {"OPENAI_API_KEY": "sk-bench", "PYTHONDONTWRITEBYTECODE": ""}
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-bench"}

@@ -159,7 +159,7 @@ class World:
     def stream(self, running: Running, streams: int, seconds: float) -> dict[str, Any]:
         """Many streams at once; see bench.stream_client."""
         return self._client(
-            "bench.stream_client", running, seconds, "--streams", str(streams), "--warm", f"{min(2, seconds):g}"
+            "bench.stream_client", running, seconds, "--streams", str(streams), "--warm", f"{min(2, seconds / 2):g}"
         )
 
     def _client(self, module: str, running: Running, seconds: float, *more: str) -> dict[str, Any]:

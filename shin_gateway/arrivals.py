@@ -51,13 +51,13 @@ def at_host(providers: Providers, policy: Policy, method: str, request: Addresse
 
 def at_gateway(providers: Providers, method: str, path: str, headers: Container[str]) -> Arrival | None:
     """A request to our own listener. None: there is no such path."""
-    first = path.lstrip("/").partition("/")[0].partition("?")[0]
+    first = path.partition("?")[0].removeprefix("/").partition("/")[0]
     row = providers.get(first)
     if row is not None:
         path = path[len(first) + 1 :]
         found = classify(method, path, row)
         return _arrival(found, path, row, None) if found else Arrival("other", dialects.get("plain"), path, row)
-    found = classify(method, path, providers.get("generic"))
+    found = classify(method, path, providers.generic)
     if found is None:
         return None
     return _arrival(_by_client(found, headers), path, None, None)

@@ -6,13 +6,15 @@ one names, a request that is no call (telemetry, login, settings) takes mitmprox
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import logging
 import time
 from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
 
-from mitmproxy import connection, http, tls
+from mitmproxy import connection, ctx, http, tls
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
@@ -159,9 +161,10 @@ class Bridge:
         call = Call(
             method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy
         )
-        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
+        client = flow.client_conn
+        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer, lambda: _drained(client))
         try:
-            call.caller = self._callers.get(flow.client_conn) or self.gateway.callers.by_credential(call)
+            call.caller = self._callers.get(client) or self.gateway.callers.by_credential(call)
         except Refusal as refusal:
             call.refusal = refusal
         length = request.headers.get("content-length", "")
@@ -188,6 +191,15 @@ class Bridge:
         """Nothing on mitmproxy's own way is gathered."""
         if DELIVERY not in flow.metadata and flow.response and flow.response.status_code != 101:
             flow.response.stream = True
+
+
+async def _drained(client: connection.Client) -> None:
+    """Until the client's socket takes more: mitmproxy itself waits for that only when it reads."""
+    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    transport = handler.transports.get(client) if handler else None
+    if transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
+        with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
+            await transport.writer.drain()
 
 
 def _is_gateway(flow: http.HTTPFlow) -> bool:

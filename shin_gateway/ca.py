@@ -171,9 +171,8 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or folder
-        raise CAError(
-            f"cannot use the CA folder: {where}: {error.strerror}; make {folder} yours (owner, mode 0700) or choose another --home"
-        ) from None
+        way = f"make {folder} yours (owner, mode 0700) or choose another --home"
+        raise CAError(f"cannot use the CA folder: {where}: {error.strerror}; {way}") from None
 
 
 def subtrees(hosts: Iterable[str]) -> set[str]:
@@ -228,7 +227,7 @@ def permitted(cert: x509.Certificate) -> set[str]:
         return set()
     allowed = constraints.permitted_subtrees or ()
     names = {item.value for item in allowed if isinstance(item, x509.DNSName)}
-    return names | {str(item.value.network_address) for item in allowed if isinstance(item, x509.IPAddress)}
+    return names | {str(item.value).partition("/")[0] for item in allowed if isinstance(item, x509.IPAddress)}
 
 
 def certificate(key: ec.EllipticCurvePrivateKey, names: set[str]) -> x509.Certificate:
@@ -279,7 +278,7 @@ def _key_usage() -> x509.KeyUsage:
 
 def _constraints(names: set[str]) -> x509.NameConstraints:
     """Permit `names`; whole kinds of name that are not among them are excluded, or X.509 would leave them open."""
-    addresses = sorted(filter(None, map(_address, names)), key=str)
+    addresses = [address for name in sorted(names) if (address := _address(name))]
     domains = sorted(name for name in names if _address(name) is None) or [_NOBODY]
     versions = {address.version for address in addresses}
     excluded = [

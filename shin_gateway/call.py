@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from shin_gateway.targets import Target
     from shin_gateway.texts import Rewriter
 
-OnEnd = Callable[["Call", Outcome], None]
+OnEnd = Callable[["Call", Outcome], Awaitable[None] | None]
+"""Called at a call's end. What it returns to be awaited is done before the callbacks further out are called."""
+
+PATIENCE = 10.0
+"""Seconds that one such awaitable may take; then the end goes on without it."""
+
+_ending: set[asyncio.Task[None]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,9 @@ class Call:
     """
 
     __slots__ = (
-        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "body_limit", "caller", "dialect", "facts", "headers",
-        "host", "id", "kind", "method", "outcome", "path", "policy", "raw_body", "refusal", "target",
+        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "body_limit", "caller", "dialect",
+        "facts", "headers", "host", "id", "kind", "method", "outcome", "path", "policy", "raw_body", "refusal",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -155,8 +163,27 @@ class Call:
             return
         self._ended = True
         self.outcome.timings.ended_at = time.perf_counter()
-        for callback in reversed(self._on_end):
+        self._run_callbacks(on_error)
+
+    def _run_callbacks(self, on_error: Callable[[BaseException], None]) -> None:
+        while self._on_end:
+            callback = self._on_end.pop()
             try:
-                callback(self, self.outcome)
+                work = callback(self, self.outcome)
             except Exception as error:  # one observer's bug must not keep the others from the outcome
                 on_error(error)
+                continue
+            if work is not None:
+                task = asyncio.get_running_loop().create_task(self._run_rest(work, on_error))
+                _ending.add(task)
+                task.add_done_callback(_ending.discard)
+                return
+
+    async def _run_rest(self, work: Awaitable[None], on_error: Callable[[BaseException], None]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await work
+        except Exception as error:
+            on_error(error)
+        finally:  # also when the loop is shutting down
+            self._run_callbacks(on_error)

@@ -27,8 +27,12 @@ class Delivery:
     stops whichever runs, and lets go of the upstream.
     """
 
-    def __init__(self, call: Call, forward: Callable[[Call], Awaitable[Reply]]) -> None:
+    def __init__(
+        self, call: Call, forward: Callable[[Call], Awaitable[Reply]], drained: Callable[[], Awaitable[None]]
+    ) -> None:
         self.call = call
+        self._drained = drained
+        """Waits until the client's connection takes more."""
         self.body_limit = call.body_limit
         self.part = b""
         self.cut = False
@@ -81,6 +85,7 @@ class Delivery:
 
     async def _read(self, reply: Reply) -> bytes:
         try:
+            await self._drained()
             if self.room is not None:
                 await self.room()
             return await reply.read()

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import zstandard
 
 from shin_gateway.errors import Invalid, TooLarge
@@ -194,6 +194,8 @@ class Decoder:
 
     def _decode(self, name: str, coding: _Coding, data: bytes) -> bytes:
         room = _UNBOUNDED if self._limit is None else self._limit - self._made
+        if coding is not self._codings[-1][1]:
+            room += _STEP  # compressed again, a small body grows
         try:
             return coding.feed(data, room)
         except _Full:

@@ -1,7 +1,7 @@
 """Running a program through the proxy: the variables that point it here, and the program itself.
 
-Which variables, and why these, is a matter of experiment: interception.md §2.1 and §2.2. `HTTP_PROXY` and `ALL_PROXY` are
-left alone: the first would send plain-http calls our way for nothing, the second makes some agents go half direct.
+Which variables, and why these, is a matter of experiment with each agent (agents.yaml). `HTTP_PROXY` and `ALL_PROXY`
+are left alone: the first would send plain-http calls our way for nothing, the second makes some agents go half direct.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def environment(
 ) -> Environment:
     """The variables for a program that shall use the proxy at `proxy` (`127.0.0.1:8080`).
 
-    `trust` comes from `Authority.trust(environ)`; `caller` is `name` or `name:secret`. With `rewrites` (a policy changes
-    bodies) Claude Code is asked to leave out the hash of its body, which a rewrite would make stale.
+    `trust` comes from `Authority.trust(environ)`; `caller` is `name` or `name:secret`. With `rewrites` (a policy
+    changes bodies) Claude Code is asked to leave out the hash of its body, which a rewrite would make stale.
     """
     url = proxy_url(proxy, caller)
     bypass, warnings = _bypass(environ)

@@ -128,13 +128,13 @@ class CallStream(HttpStream):
     def handle_connect_regular(self) -> layer.CommandGenerator[None]:
         """Connect at once to a host that no policy names, as a plain proxy would: its greeting may come first."""
         if getattr(self.context.client, NAMED_HOSTS, True) or self.flow.response:
-            yield from super().handle_connect_regular()
+            yield from super().handle_connect_regular()  # type: ignore[no-untyped-call]
             return
         error = yield commands.OpenConnection(self.context.server)
         if error:
             self.flow.response = http.Response.make(502, f"Cannot connect: {error}")
         self.child_layer = layer.NextLayer(self.context)
-        yield from self.handle_connect_finish()
+        yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]
 
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         delivery = self.delivery

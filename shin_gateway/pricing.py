@@ -150,6 +150,9 @@ def _read_brackets(price: ModelPrice) -> list[tuple[int, Rates]]:
 
 
 def _read_rates(price: ModelPrice, start: int) -> Rates:
+    if not vars(price):
+        return Rates(_FREE, _FREE)
+
     def rate(key: str, per: Decimal = _MILLION) -> Decimal | None:
         value = getattr(price, key)
         if value is None or isinstance(value, Decimal):

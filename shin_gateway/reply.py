@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from multidict import CIMultiDict
 
 from shin_gateway import encodings, texts
+from shin_gateway.errors import Refusal
 
 if TYPE_CHECKING:
     from shin_gateway.dialects import Dialect
@@ -212,7 +213,12 @@ class Stream:
             except Broken as broken:
                 self._ended, self._broken = True, broken
                 return self._flush() or self._end()
-            if out := self._next(chunk):
+            try:
+                out = self._next(chunk)
+            except Refusal as refusal:  # an event without end, a compression that is broken
+                self._ended, self._broken = True, Broken(refusal.code)
+                out = self._flush()
+            if out:
                 return out
         return self._end()
 
@@ -245,10 +251,11 @@ class Stream:
         if self._framer is None:
             self._complete = True
             return b""
-        parts = self._run(self._followed(self._framer.end()))
+        rest = self._followed(self._framer.end())
         self._complete = self._ending.complete
-        if not self._complete:
-            self._broken = Broken("upstream_cut")
+        if not self._complete:  # what is left is half an event, and an error event has to follow
+            self._broken, rest = Broken("upstream_cut"), []
+        parts = self._run(rest)
         return (_join(parts) if self._filtered or not self._decoder else b"") + self._flush()
 
     def _flush(self) -> bytes:

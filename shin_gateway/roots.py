@@ -1,7 +1,7 @@
 """PEM files for clients' CA variables: the roots that a user already trusts, and our authority.
 
-Some variables add to a client's roots and some replace them (interception.md §2.1), so a file with our certificate alone
-would cut a client off from every host that is tunnelled. Each file names its sources in `# from` lines: it can be made
+Some variables add to a client's roots and some replace them, so a file with our certificate alone would cut a client
+off from every host that is tunnelled. Each file names its sources in `# from` lines: it can be made
 again when our certificate changes, and a shell inside `shin exec` that starts another keeps its roots.
 """
 
@@ -46,7 +46,7 @@ _SEED = "public roots"
 
 @dataclass(frozen=True)
 class Trust:
-    """Paths for a child's variables: `extra` where a file adds, `bundle` where it replaces; what went wrong on the way."""
+    """Paths for a child's variables: `extra` where a file adds, `bundle` where it replaces; and what went wrong."""
 
     extra: Path
     bundle: Path

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
-import os
 import re
 import signal
 import sys
@@ -26,15 +24,16 @@ from shin_gateway.ca import Authority
 from shin_gateway.config import Config
 from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.gateway import Gateway
+from shin_gateway.lifetime import die_with_parent, say_ready
 from shin_gateway.modes import upstream_login
 from shin_gateway.policy.match import GATEWAY, HostPattern
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.policy.watch import PolicyWatcher
+from shin_gateway.stores.heartbeats import Heartbeat
 from shin_gateway.upstream import UpstreamOptions
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 FLUSH = 5.0
 """Seconds that the rows of ended calls get to reach the state store at the end."""
 
@@ -70,6 +69,7 @@ class Worker:
         self._options = opts
         self._authority = Authority(places.home)
         self._watcher: PolicyWatcher
+        self._heartbeat: Heartbeat
 
     def prepare(self) -> None:
         """Set what has to stand before mitmproxy opens its ports. Raises PolicyErrors, RegistryError, CAError."""
@@ -90,6 +90,8 @@ class Worker:
         self._bridge.diagnostics = Diagnostics(self.places.home)
         self._watcher = PolicyWatcher(gateway.policy_dirs, gateway.registry, self._use)
         self._watcher.start(gateway.policies)
+        self._heartbeat = Heartbeat(gateway.state)
+        self._heartbeat.start()
 
     async def _use(self, policies: PolicySet) -> None:
         await asyncio.to_thread(self._authority.ensure, policies.hosts)
@@ -102,6 +104,7 @@ class Worker:
 
     async def stop(self) -> None:
         await self._watcher.stop()
+        await self._heartbeat.stop()
         await self.gateway.stop()
         await self.gateway.state.rows.flush(FLUSH)
         await self.gateway.state.close()
@@ -201,8 +204,7 @@ class _Ready:
 
     def running(self) -> None:
         if self._descriptor is not None:
-            os.write(self._descriptor, b"ready\n")
-            os.close(self._descriptor)
+            say_ready(self._descriptor)
 
 
 def _handle_signals(made: master.Master, worker: Worker, patience: float) -> None:
@@ -222,15 +224,6 @@ def _handle_signals(made: master.Master, worker: Worker, patience: float) -> Non
     loop.add_signal_handler(signal.SIGTERM, lambda: run(drain()))
     loop.add_signal_handler(signal.SIGINT, lambda: run(drain()))
     loop.add_signal_handler(signal.SIGHUP, lambda: run(worker.reload()))
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when the supervisor is gone, however it went (Linux only)."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 def set_up_logging() -> None:

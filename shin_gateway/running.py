@@ -1,8 +1,8 @@
 """The proxy that serves this home: found where it runs, else started for as long as somebody needs it.
 
-`home/run.json` is written by `shin run` when it serves and removed when it ends. A proxy that `shin exec` starts belongs
-to every `shin exec` of this home: each holds a shared lock on `home/exec.lock`, and a keeper process that wants it for
-itself stops the proxy when it gets it. A killed `shin exec` lets go of the lock too, so nothing is left behind.
+`home/run.json` is written by `shin run` when it serves and removed when it ends. A proxy that `shin exec` starts
+belongs to every `shin exec` of this home: each holds a shared lock on `home/exec.lock`, and a keeper process that wants
+it for itself stops the proxy when it gets it. A killed `shin exec` lets go of the lock too, so nothing is left behind.
 """
 
 from __future__ import annotations

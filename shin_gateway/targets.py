@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from multidict import CIMultiDict
 
@@ -23,7 +23,8 @@ CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 _LONGEST_NAME = 100
 _VERSION = re.compile(r"/(v\d\w*)/")
-_VERB = re.compile(r"/models/(?P<model>[^/]+?)(?P<verb>(?::|%3[aA])\w+)$")
+_TAIL = re.compile(r"(:\w+|%3[aA]\w+|/count_tokens|/input_tokens|/compact)$")
+"""What a dialect's own path may end with, besides the path that a provider's row gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,9 @@ class Target:
             headers[self.auth_header] = f"{self.auth_scheme} {key}" if self.auth_scheme else key
 
     def _fill(self, path: str) -> str:
-        version, verb = _VERSION.match(path), _VERB.search(path)
-        model = quote(self.model, safe="@") if self.model else verb["model"] if verb else ""
-        below = self.path.replace("{version}", version[1] if version else "v1").replace("{model}", model)
-        return below + (verb["verb"] if verb else "/count_tokens" if path.endswith("/count_tokens") else "")
+        version, tail = _VERSION.match(path), _TAIL.search(path)
+        below = self.path.replace("{version}", version[1] if version else "v1")
+        return below.replace("{model}", quote(self.model, safe="@")) + (tail[1] if tail else "")
 
 
 def aim(call: Call, providers: Providers, config: Config) -> None:
@@ -109,7 +109,7 @@ def _lister(path: str, dialect: str, providers: Providers, config: Config) -> Ta
     One that wants no key is asked only if shin.yaml names it."""
     for row in providers:
         found = row.paths.find("GET", urlsplit(_joined(row.base_url, path)).path) if row.base_url else None
-        if found is None or (found.kind, found.dialect) != ("models", dialect):
+        if dialect not in row.dialects or found is None or (found.kind, found.dialect) != ("models", dialect):
             continue
         if any(secret.present() for secret in row.api_key) or (row.name in config.providers and not row.api_key):
             return _gateway_target(row)
@@ -206,9 +206,7 @@ def _joined(base: str, below: str) -> str:
 
 
 def _without_key(query: str) -> str:
-    if "key=" not in query:
-        return query
-    return "&".join(one for one in query.split("&") if not one.lower().startswith("key="))
+    return "&".join(one for one in query.split("&") if unquote(one.partition("=")[0]) != "key")
 
 
 def _short(name: str) -> str:

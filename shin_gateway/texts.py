@@ -141,7 +141,6 @@ class _Waiting:
     def render(self, dialect: Dialect) -> Part:
         if not self.edits:
             return self.part
-        self.edits.sort(key=lambda change: change[0].start)
         return dialect.splice_part(self.part, self.edits)
 
 

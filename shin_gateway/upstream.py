@@ -265,7 +265,8 @@ async def _streamed(call: Call, exchange: _Exchange, framer: Framer) -> Reply:
     """Hold the head until the first real part is there; comments and pings are none."""
     answer = exchange.answer
     assert answer is not None
-    ahead = call.dialect.framer(answer.headers.get("content-type", ""))
+    ahead = _framer(call, answer)
+    assert ahead is not None
     coding = answer.headers.get("content-encoding", "")
     decoder = encodings.Decoder(coding) if coding else None
     while chunk := await exchange.read_ahead():

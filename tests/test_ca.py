@@ -141,7 +141,11 @@ def test_an_address_that_a_policy_names_is_permitted_alone(tmp_path):
     authority = Authority(tmp_path)
     authority.ensure(["10.1.2.3:8443", "[::1]"])
     constraints = authority.cert.extensions.get_extension_for_class(x509.NameConstraints).value
-    assert {str(item.value) for item in constraints.permitted_subtrees} == {"10.1.2.3/32", "::1/128", "shin-gateway.invalid"}
+    assert {str(item.value) for item in constraints.permitted_subtrees} == {
+        "10.1.2.3/32",
+        "::1/128",
+        "shin-gateway.invalid",
+    }
     assert constraints.excluded_subtrees is None
     assert authority.hosts == ["10.1.2.3", "::1"]
 

@@ -14,7 +14,12 @@ from shin_gateway.diagnostics import Diagnostics
 def test_what_is_noted_is_found(tmp_path):
     Diagnostics(tmp_path).note("untrusted_ca", host="api.openai.com", client="codex", detail="unknown ca")
     (event,) = Diagnostics(tmp_path).recent()
-    assert (event.event, event.host, event.client, event.detail) == ("untrusted_ca", "api.openai.com", "codex", "unknown ca")
+    assert (event.event, event.host, event.client, event.detail) == (
+        "untrusted_ca",
+        "api.openai.com",
+        "codex",
+        "unknown ca",
+    )
     assert dt.datetime.now(dt.UTC) - event.at < dt.timedelta(minutes=1)
     assert diagnostics.Diagnostics(tmp_path).recent(dt.timedelta(0)) == []
 

@@ -113,7 +113,9 @@ class TestShellLines:
 
 
 class TestExecute:
-    @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -9 $$", 137)])
+    @pytest.mark.parametrize(
+        ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+    )
     def test_the_exit_code_is_passed_on(self, script, code):
         assert launch.execute(["sh", "-c", script], os.environ) == code
 
@@ -244,9 +246,11 @@ class TestLease:
         _until(lambda: not proxy.alive)
 
     def test_a_proxy_that_does_not_start_says_why(self, tmp_path):
-        with pytest.raises(running.NotStarted, match=r"did not start: shin: port 8080 is in use \(more in .*exec.log\)"):
-            with running.lease(tmp_path, ["--fail"], self.program):
-                pass
+        with (
+            pytest.raises(running.NotStarted, match=r"did not start: shin: port 8080 is in use \(more in .*exec.log\)"),
+            running.lease(tmp_path, ["--fail"], self.program),
+        ):
+            pass
         assert not list(tmp_path.glob("ready-*"))
 
     def test_a_deaf_proxy_is_killed(self, tmp_path, monkeypatch):
@@ -256,7 +260,9 @@ class TestLease:
         running._stop(proxy)
         assert proxy.returncode == -signal.SIGKILL
 
-    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1}', '{"pid": "x", "proxy": "a:1"}', '{"pid": 1, "proxy": 5}'])
+    @pytest.mark.parametrize(
+        "text", ["", "{}", "[]", '{"pid": 1}', '{"pid": "x", "proxy": "a:1"}', '{"pid": 1, "proxy": 5}']
+    )
     def test_nonsense_in_the_run_file_is_no_proxy(self, tmp_path, text):
         (tmp_path / "run.json").write_text(text)
         assert running.read(tmp_path / "run.json") is None and running.find(tmp_path) is None

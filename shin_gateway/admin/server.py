@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shin_gateway.admin.app import make_app
+from shin_gateway.admin.guard import is_loopback
 from shin_gateway.admin.parts import open_parts
 from shin_gateway.assembly import Places, make_home
 from shin_gateway.config import Config
@@ -36,7 +36,7 @@ class CannotListen(OSError):
 async def serve(places: Places, host: str | None, port: int | None) -> None:
     """`shin admin`: the admin process alone, until a signal. Starts the embedded state store if it does not run.
 
-    Raises StoreError, PolicyErrors, RegistryError, SecretMissing and OSError (CannotListen), each with one clear message.
+    Raises StoreError, PolicyErrors, RegistryError, SecretMissing and OSError (CannotListen), with one clear message.
     """
     make_home(places.home)
     config = places.read()
@@ -66,11 +66,13 @@ async def run(
     ended = _until_signal()
     with open_port(host, config.listen.admin_port if port is None else port) as listening:
         async with open_parts(places, config) as parts:
-            server = _Server(_settings(make_app(parts, config.users, host)), ready)
+            server = make_server(make_app(parts, config.users, host), ready)
             answering = asyncio.create_task(server.serve(sockets=[listening]), name="admin API")
-            await asyncio.wait([ended, answering, parts.shipping], return_when=asyncio.FIRST_COMPLETED)
-            server.should_exit = True
-            await answering
+            try:
+                await asyncio.wait([ended, answering, parts.shipping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                server.should_exit = True
+                await answering
 
 
 def _refuse_strangers(host: str, config: Config) -> None:
@@ -78,13 +80,6 @@ def _refuse_strangers(host: str, config: Config) -> None:
         raise CannotListen(
             errno.EACCES, f"listening on {host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def open_port(host: str, port: int) -> socket.socket:
@@ -127,8 +122,9 @@ class _Server(uvicorn.Server):
             self._ready(listening.getsockname())
 
 
-def _settings(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
+def make_server(app: ASGIApp, ready: Ready) -> uvicorn.Server:
+    """A server that calls `ready` with each of its addresses; `should_exit` ends it."""
+    config = uvicorn.Config(
         app,
         http="h11",
         ws="none",
@@ -140,6 +136,7 @@ def _settings(app: ASGIApp) -> uvicorn.Config:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE,
     )
+    return _Server(config, ready)
 
 
 def _announce(address: tuple[Any, ...]) -> None:

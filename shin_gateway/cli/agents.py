@@ -46,8 +46,11 @@ def agents() -> tuple[Agent, ...]:
     from ruamel.yaml import YAML
 
     rows: list[dict[str, Any]] = YAML(typ="safe", pure=True).load(_DATA.read_text(encoding="utf-8"))
-    lists = {"ca", "proxy", "commands", "hosts", "replaces"}
-    return tuple(Agent(**{key: tuple(item) if key in lists else item for key, item in row.items()}) for row in rows)
+    return tuple(Agent(**{key: _frozen(value) for key, value in row.items()}) for row in rows)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def by_user_agent(user_agent: str) -> Agent | None:

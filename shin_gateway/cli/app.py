@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -26,19 +25,20 @@ for group in (serve, client, authority, policies, tail, doctor):
 # An exception of one of these kinds can only have been raised if its module is loaded, so none is imported for it.
 _EXPECTED = (
     ("shin_gateway.ca", "CAError"),
-    ("shin_gateway.config", "ConfigError"),
     ("shin_gateway.policy.positions", "PolicyErrors"),
     ("shin_gateway.registry", "RegistryError"),
     ("shin_gateway.running", "NotStarted"),
     ("shin_gateway.secret", "SecretMissing"),
     ("shin_gateway.stores.errors", "StoreError"),
-    ("shin_gateway.supervisor", "CannotServe"),
+    ("shin_gateway.supervisor", "CannotStart"),
 )
 _INTERRUPTED = 130
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             typer.echo(f"shin {version('shin-gateway')}")
         except PackageNotFoundError:

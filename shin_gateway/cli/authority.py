@@ -75,4 +75,6 @@ def renew(policies: PoliciesOption = None, addons: AddonsOption = None, home: Ho
 
     authority = Authority(folder(home))
     authority.renew(load_policies(policies or [], Registry.load(addons or [])).hosts)
-    typer.echo(f"valid to {authority.cert.not_valid_after_utc:%Y-%m-%d}; a proxy that runs takes it when it is restarted")
+    typer.echo(
+        f"valid to {authority.cert.not_valid_after_utc:%Y-%m-%d}; a proxy that runs takes it when it is restarted"
+    )

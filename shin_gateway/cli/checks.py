@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from shin_gateway import roots
 from shin_gateway.ca import RENEWAL, Authority, CAError
 from shin_gateway.cli import agents
+from shin_gateway.cli.tail import past
 from shin_gateway.diagnostics import Diagnostics, Event
 from shin_gateway.launch import BYPASS_VARIABLES, PROXY_VARIABLES
 from shin_gateway.running import Running, answers, find, read
@@ -83,7 +84,9 @@ def proxy(patient: Patient) -> Iterator[Finding]:
         yield Finding("ok", f"the proxy runs: {patient.running.proxy} (pid {patient.running.pid})")
         for name, address in (("gateway", patient.running.gateway), ("admin", patient.running.admin)):
             if address and not answers(address):
-                yield Finding("problem", f"the {name} port {address} does not answer", do="look at the log of `shin run`")
+                yield Finding(
+                    "problem", f"the {name} port {address} does not answer", do="look at the log of `shin run`"
+                )
     elif told and told.alive:
         why = f"process {told.pid} lives, but nothing accepts connections at {told.proxy}"
         yield Finding("problem", "the proxy does not answer", why, "restart `shin run`")
@@ -108,7 +111,9 @@ def certificate(patient: Patient) -> Iterator[Finding]:
         yield Finding("ok", f"the CA is valid for {left.days} days, for {len(hosts)} hosts")
     if mode & 0o077:
         why = f"others on this machine can read {authority.folder}"
-        yield Finding("problem", "the CA's key is not private", why, "`shin run` corrects it; then renew with a new key")
+        yield Finding(
+            "problem", "the CA's key is not private", why, "`shin run` corrects it; then renew with a new key"
+        )
 
 
 # ── this shell ───────────────────────────────────────────────────────────────────────────────────
@@ -178,7 +183,9 @@ def handshakes(patient: Patient) -> Iterator[Finding]:
     files = {name: patient.environ.get(name) for name in (*roots.ADDING, *roots.REPLACING)}
     files = {name: path for name, path in files.items() if path and Path(path).is_file()}
     paths = list(dict.fromkeys(path for path in files.values() if path)) or [str(patient.authority.cert_path)]
-    url = next((patient.environ[name] for name in PROXY_VARIABLES if patient.points_here(patient.environ.get(name))), "")
+    url = next(
+        (patient.environ[name] for name in PROXY_VARIABLES if patient.points_here(patient.environ.get(name))), ""
+    )
     for path in paths:
         names = ", ".join(name for name, value in files.items() if value == path) or "the CA's certificate"
         try:
@@ -259,20 +266,28 @@ def _holds(path: str | None, own: str | None) -> bool:
 
 
 def untrusted(patient: Patient) -> Iterator[Finding]:
-    """Handshakes that clients broke off. A later success of the same kind of client on the host makes them history."""
+    """Handshakes that clients broke off. A later success of such an agent on the host makes them history."""
     for (host, client), events in _grouped(patient.events, "untrusted_ca").items():
         last = events[-1]
-        if any(seen.at > last.at for seen in _of(patient.events, "intercepted") if seen.host == host):
-            continue
         suspects = [one] if (one := agents.by_user_agent(client)) else agents.by_host(host)
+        since = [seen for seen in _of(patient.events, "intercepted") if seen.host == host and seen.at >= last.at]
+        if any(agents.by_user_agent(seen.client) in suspects for seen in since):
+            continue
         who = suspects[0].name if len(suspects) == 1 else f"a client ({client or 'unknown'})"
-        advice = "; ".join(f"{agent.name}: {agent.ca[0]}={_file(patient, agent)}" for agent in suspects)
         yield Finding(
             "problem",
-            f"{who} does not trust the CA: {len(events)} failed handshakes with {host}, the last {_ago(last.at)}",
+            f"{who} does not trust the CA: it broke off handshakes with {host}, the last {_ago(last.at)}",
             last.detail,
-            f"start it with {EXEC}, or set {advice}" if advice else f"start it with {EXEC}",
+            f"start it with {EXEC}{_advice(patient, suspects)}",
         )
+
+
+def _advice(patient: Patient, suspects: list[agents.Agent]) -> str:
+    """The variable for each agent that it may have been."""
+    ways: dict[str, list[str]] = {}
+    for agent in suspects:
+        ways.setdefault(f"{agent.ca[0]}={_file(patient, agent)}", []).append(agent.name)
+    return "".join(f", or set {way} ({', '.join(names)})" for way, names in ways.items())
 
 
 def _file(patient: Patient, agent: agents.Agent) -> Path:
@@ -284,23 +299,32 @@ def unseen(patient: Patient) -> Iterator[Finding]:
     """A proxy that nobody reaches. Only said when nothing else was seen either."""
     if not patient.running or any(event.event in ("intercepted", "untrusted_ca") for event in patient.events):
         return
+    calls = [call for call in past(patient.home, 1) if call.at > dt.datetime.now(dt.UTC) - patient.within]
+    if calls:
+        yield Finding("ok", f"the last call came {_ago(calls[0].at)}, from {calls[0].caller or 'an unnamed caller'}")
+        return
     tunnelled = Counter(event.host for event in _of(patient.events, "tunnelled"))
     if tunnelled:
         names = ", ".join(host for host, _ in tunnelled.most_common(5))
         why = f"no policy names them: {names}"
-        yield Finding("note", "clients reach the proxy, but only for hosts that are tunnelled", why, "`shin explain HOST`")
+        yield Finding(
+            "note", "clients reach the proxy, but only for hosts that are tunnelled", why, "`shin explain HOST`"
+        )
     else:
         why = (
-            "a program that ignores HTTPS_PROXY goes straight to the provider: Node's fetch without NODE_USE_ENV_PROXY=1, "
-            "aiohttp without trust_env, JetBrains and JVM programs, Cursor, anything started from a desktop"
+            "a program that ignores HTTPS_PROXY goes straight to the provider: Node's fetch without "
+            "NODE_USE_ENV_PROXY=1, aiohttp without trust_env, JetBrains and JVM programs, Cursor, "
+            "anything started from a desktop"
         )
         yield Finding("note", f"no client has reached the proxy in the last {_span(patient.within)}", why, _again())
 
 
 def upstreams(patient: Patient) -> Iterator[Finding]:
     for (host, _), events in _grouped(patient.events, "upstream_unverified").items():
-        do = "if the network inspects TLS, give its root as `upstream: {ca: FILE}` in shin.yaml; never switch verification off"
-        yield Finding("problem", f"the certificate of {host} could not be verified, {_ago(events[-1].at)}", events[-1].detail, do)
+        do = "where the network inspects TLS, give its root as `upstream: {ca: FILE}` in shin.yaml"
+        yield Finding(
+            "problem", f"the certificate of {host} could not be verified, {_ago(events[-1].at)}", events[-1].detail, do
+        )
     for (host, _), events in _grouped(patient.events, "upstream_unreachable").items():
         do = "where only a corporate proxy leads out: `upstream: {proxy: URL}` in shin.yaml"
         yield Finding("problem", f"no connection to {host}, {_ago(events[-1].at)}", events[-1].detail, do)

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,10 +23,23 @@ if TYPE_CHECKING:
     from shin_gateway.stores.rows import CallRow
     from shin_gateway.stores.state import StateStore
 
-_WIDTHS = {"time": 8, "caller": -12, "model": -28, "status": 6, "in": 8, "cached": 8, "out": 7, "cost": 10, "first": 7, "total": 7}
+_WIDTHS = {
+    "time": 8,
+    "caller": -12,
+    "model": -28,
+    "status": 6,
+    "in": 8,
+    "cached": 8,
+    "out": 7,
+    "cost": 10,
+    "first": 7,
+    "total": 7,
+}
 """Columns and their widths; a negative one is aligned to the left."""
-_BLOCK_MS = 5000
 _PAUSE = 1.0
+_PATIENCE = 5
+_OVERLAP = 10.0
+"""Seconds that are read again after the store was gone."""
 _REMEMBERED = 2000
 
 
@@ -52,9 +66,9 @@ async def _show(home: Path, config: Path | None, count: int, follow: bool, as_js
 
     server = load_config(config).stores.state
     try:
-        store = await StateStore.connect(server.value() if server else EmbeddedState(home).url)
+        store = await StateStore.connect(_patient(server.read() if server else EmbeddedState(home).url))
     except StoreError as error:
-        raise Failed(f"{error}" if server else f"nothing to see: no `shin run` has its state in {home} ({error})") from None
+        raise Failed(f"cannot see any calls: {error}; is `shin run` running, with --home {home}?") from None
     try:
         show = _json_line if as_json else _table()
         shown: deque[str] = deque(maxlen=_REMEMBERED)
@@ -66,10 +80,15 @@ async def _show(home: Path, config: Path | None, count: int, follow: bool, as_js
         await store.close()
 
 
+def _patient(url: str) -> str:
+    """Nobody's call waits for us, so a busy store may take its time."""
+    return url if "timeout=" in url else f"{url}{'&' if '?' in url else '?'}timeout={_PATIENCE}"
+
+
 async def _rows(store: StateStore, home: Path, count: int, follow: bool) -> AsyncIterator[CallRow]:
     """The last calls from analytics and what the stream still holds, then those that end from now on."""
     newest, waiting = await _latest(store, count)
-    past = {row.id: row for row in [*await asyncio.to_thread(_past, home, count), *waiting]}
+    past = {row.id: row for row in [*await asyncio.to_thread(past, home, count), *waiting]}
     for row in sorted(past.values(), key=lambda row: row.at)[-count:] if count else ():
         yield row
     if follow:
@@ -77,7 +96,7 @@ async def _rows(store: StateStore, home: Path, count: int, follow: bool) -> Asyn
             yield row
 
 
-def _past(home: Path, count: int) -> list[CallRow]:
+def past(home: Path, count: int) -> list[CallRow]:
     """Rows that have left the stream, from the admin server that runs, if one does."""
     import urllib.request
 
@@ -106,43 +125,41 @@ async def _latest(store: StateStore, count: int) -> tuple[str, list[CallRow]]:
     return newest, [row for entry in entries[:count] if (row := _row(entry))]
 
 
-async def _stream(store: StateStore, last: str) -> AsyncIterator[CallRow]:
+async def _stream(store: StateStore, start: str) -> AsyncIterator[CallRow]:
     """Rows as they are appended. A store that is gone for a while is waited for."""
     from shin_gateway.stores.errors import StoreError
-    from shin_gateway.stores.row_queue import STREAM
+    from shin_gateway.stores.shipper import tail
 
-    down = False
+    seen = time.time()
     while True:
         try:
-            reply = await store.run_alone("XREAD", "BLOCK", _BLOCK_MS, "STREAMS", STREAM, last, timeout=_BLOCK_MS / 500)
-        except StoreError as error:
-            if not down:
-                warn(f"{error}; waiting for it")
-            down = True
-            await asyncio.sleep(_PAUSE)
-            continue
-        down = False
-        for entry in _entries(reply):
-            last = entry[0].decode()
-            if row := _row(entry):
+            async for row in tail(store, start):
+                seen = time.time()
                 yield row
+        except StoreError as error:
+            warn(f"{error}; waiting for it")
+        while not await _answers(store):
+            await asyncio.sleep(_PAUSE)
+        # An entry's id is its time in milliseconds. Rows that are read twice are not shown twice.
+        start = str(int((seen - _OVERLAP) * 1000))
 
 
-def _entries(reply: Any) -> Sequence[Any]:
-    """The entries of the one stream that was asked for: a mapping in RESP3, pairs in RESP2, None when time was up."""
-    if not reply:
-        return ()
-    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-    return entries if isinstance(entries, (list, tuple)) else ()
+async def _answers(store: StateStore) -> bool:
+    from shin_gateway.stores.errors import StoreError
+
+    try:
+        await store.ping()
+    except StoreError:
+        return False
+    return True
 
 
 def _row(entry: Any) -> CallRow | None:
     from shin_gateway.stores.errors import StoreError
     from shin_gateway.stores.rows import CallRow
 
-    fields = entry[1]
-    data = fields.get(b"r") if isinstance(fields, dict) else fields[1]
-    with contextlib.suppress(StoreError):
+    with contextlib.suppress(StoreError, ValueError):
+        _, (_, data) = entry
         return CallRow.decode(data)
     return None
 

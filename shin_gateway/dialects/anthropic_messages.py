@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import msgspec
 
 from shin_gateway.dialects.base import (
-    NO_PATHS,
     Dialect,
     Failure,
     Peek,
@@ -46,7 +45,9 @@ _RESULT = (
     "content.lines.*",
     *(f"content.content.{row}" for row in _DOCUMENT),
 )
-_BLOCK = ("text", "input.**", "citations.*.cited_text", *_RESULT, *_DOCUMENT)
+# What a citation repeats of the document or search result it points to.
+_CITATION = ("cited_text", "document_title", "title")
+_BLOCK = ("text", "input.**", *(f"citations.*.{row}" for row in _CITATION), *_RESULT, *_DOCUMENT)
 _THINKING = "thinking:signed"
 # Signed, encrypted, or about tools.
 _NO_TEXTS = ("redacted_thinking", "compaction", "tool_addition", "tool_removal", "mcp_tool_listing", "fallback")
@@ -119,7 +120,7 @@ class AnthropicMessages(Dialect):
             "delta.text",
             f"delta.{_THINKING}",
             "delta.partial_json:json",
-            "delta.citation.cited_text",
+            *(f"delta.citation.{row}" for row in _CITATION),
             *_under("message.content.*"),
         ),
         skip=_blocks("content_block") | _blocks("message.content.*"),
@@ -135,7 +136,9 @@ class AnthropicMessages(Dialect):
         if not isinstance(index, int):
             index = 0
         kind = event.get("type")
-        return View([slot._replace(channel=_channel(slot, index)) for slot in slots], _closed(kind, index))
+        for slot in slots:
+            slot.channel = _channel(slot, index)
+        return View(slots, _closed(kind, index))
 
     def is_real(self, part: Part) -> bool:
         return part.data is not None and part.event != "ping"
@@ -148,7 +151,7 @@ class AnthropicMessages(Dialect):
     def failure(self, part: Part) -> Failure | None:
         if part.event != "error" and not _ERROR(part.raw):
             return None
-        event = event_of(part, NO_PATHS)[1]
+        event = event_of(part)
         error = event.get("error") if isinstance(event, dict) else None
         if not isinstance(error, dict):
             return Failure(500, "api_error", "The provider reported an error.", True) if part.event == "error" else None

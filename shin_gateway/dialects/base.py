@@ -16,8 +16,19 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from shin_gateway.dialects.json_spans import Channel, Paths, Slot, decode, members, paths, scan
-from shin_gateway.dialects.json_text import escape, splice
+from shin_gateway.dialects.json_spans import (
+    Channel,
+    Paths,
+    Slot,
+    Step,
+    collect,
+    decode,
+    members,
+    paths,
+    read,
+    scan,
+)
+from shin_gateway.dialects.json_text import Edit, escape, splice
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.dialects.rewriting import Rewriter, changes, rewrite_body
 from shin_gateway.dialects.sse import SseFramer
@@ -52,11 +63,11 @@ class Failure:
 class View(NamedTuple):
     """What one event holds: its slots, and the channels that end with it (prefixes; `()` is all)."""
 
-    slots: list[Slot]
+    slots: Sequence[Slot]
     closes: Sequence[Channel] = ()
 
 
-NOTHING = View([])
+NOTHING = View(())
 
 # Where a path names the model: Gemini and Vertex, Azure's deployments, Bedrock.
 _MODEL_IN_PATH = re.compile(
@@ -67,9 +78,13 @@ _MODEL_IN_PATH = re.compile(
 class UsageReader(Protocol):
     """Reads usage from a stream as it passes. Never raises."""
 
-    usage: Usage | None
-    model: str | None
-    """The model that the provider says it used."""
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def model(self) -> str | None:
+        """The model that the provider says it used."""
+        ...
 
     def feed(self, part: Part) -> None: ...
 
@@ -161,21 +176,38 @@ class Dialect:
 
     def view(self, part: Part) -> View:
         """The slots of one event and the channels it ends; nothing where it is not understood."""
-        _, event, slots = event_of(part, self.event_paths)
-        return self.see(event, slots) if isinstance(event, dict) else NOTHING
+        event = event_of(part)
+        if not isinstance(event, dict):
+            return NOTHING
+        try:
+            return self.see(event, collect(event, self.event_paths))
+        except (Invalid, RecursionError):  # nested too deeply to be an event of any API
+            return NOTHING
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
         """Give the slots of a parsed event their channels."""
         return View(slots)
 
     def slots(self, part: Part) -> list[Slot]:
-        """Offsets are characters of the part's data."""
-        return self.view(part).slots
+        """The slots of `view` with their places, in characters of the part's data."""
+        slots = list(self.view(part).slots)
+        places = self._places(part) if slots else {}
+        for slot in slots:
+            slot.start, slot.end = places[slot.path]
+        return slots
 
-    def splice_part(self, part: Part, edits: Sequence[tuple[Slot, Sequence[tuple[int, int, str]]]]) -> Part:
-        """The part with edits in the slots that `view` gave for it."""
+    def splice_part(self, part: Part, edits: Sequence[tuple[Slot, Sequence[Edit]]]) -> Part:
+        """The part with edits in slots that `view` gave for it."""
+        places = self._places(part)
+        for slot, _ in edits:
+            slot.start, slot.end = places[slot.path]
         text = (part.data or b"").decode("utf-8", "surrogateescape")
-        return part.replace_data(splice(text, edits).encode("utf-8", "surrogateescape"))
+        new = splice(text, sorted(edits, key=lambda edit: edit[0].start))
+        return part.replace_data(new.encode("utf-8", "surrogateescape"))
+
+    def _places(self, part: Part) -> dict[tuple[Step, ...], tuple[int, int]]:
+        text = (part.data or b"").decode("utf-8", "surrogateescape")
+        return {slot.path: (slot.start, slot.end) for slot in scan(text, self.event_paths)[1]}
 
     def produced(self, part: Part) -> str:
         """The text that a part adds to the reply, for counting tokens where no usage comes."""
@@ -191,7 +223,7 @@ class Dialect:
 
     def ending(self) -> Ending:
         """What follows one stream to its end."""
-        return AnyEnding(self)
+        return Ending(self)
 
     def failure(self, part: Part) -> Failure | None:
         """The error that a part of a stream carries."""
@@ -231,12 +263,15 @@ class NoUsage:
         pass
 
 
-def event_of(part: Part, wanted: Paths) -> tuple[str, Any, list[Slot]]:
-    """The text, value and slots of a part's data; value None where it is no JSON object."""
+def event_of(part: Part) -> Any:
+    """What a part's data means; None where it is no JSON object or array."""
     data = part.data
-    if data is None or data[:1] not in b"{ \t\n\r" or not data:
-        return "", None, []
-    return _scan_leniently(data, wanted)
+    if not data or data[:1] not in b"{[ \t\n\r":
+        return None
+    try:
+        return read(data.decode("utf-8", "surrogateescape"))
+    except Invalid:
+        return None
 
 
 def _scan_leniently(data: bytes, wanted: Paths) -> tuple[str, Any, list[Slot]]:

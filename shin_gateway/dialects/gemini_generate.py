@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import msgspec
 
 from shin_gateway.dialects.base import (
-    NO_PATHS,
     Dialect,
     Ending,
     Failure,
@@ -146,8 +145,9 @@ class GeminiGenerate(Dialect):
         candidates = reply.get("candidates")
         if not isinstance(candidates, list):
             return View(slots)
-        placed = [slot._replace(channel=_channel(candidates, slot)) for slot in slots]
-        return View(placed, list(_closed(candidates)))
+        for slot in slots:
+            slot.channel = _channel(candidates, slot)
+        return View(slots, list(_closed(candidates)))
 
     def framer(self, content_type: str) -> Framer | None:
         """Without `alt=sse` a stream is one JSON array, sent element by element."""
@@ -159,7 +159,7 @@ class GeminiGenerate(Dialect):
     def failure(self, part: Part) -> Failure | None:
         if not _ERROR(part.raw):
             return None
-        event = event_of(part, NO_PATHS)[1]
+        event = event_of(part)
         error = event.get("error") if isinstance(event, dict) else None
         return _failure_of(error) if isinstance(error, dict) else None
 
@@ -264,6 +264,27 @@ def _last_of_arguments(candidate: dict[str, Any]) -> bool:
     return any(isinstance(call, dict) and not call.get("willContinue") for call in calls)
 
 
+class _Candidate(msgspec.Struct, rename="camel"):
+    index: Any = None
+    finish_reason: Any = None
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: Any = None
+
+
+class _Progress(msgspec.Struct, rename="camel"):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+
+
+class _Event(_Progress, rename="camel"):
+    response: _Progress | None = None
+
+
+_decode_progress = msgspec.json.Decoder(_Event).decode
+
+
 class CandidatesEnding(Ending):
     """No marker: a stream is whole when every candidate has a finish reason, or the prompt was blocked."""
 
@@ -275,16 +296,15 @@ class CandidatesEnding(Ending):
 
     def feed(self, part: Part) -> None:
         super().feed(part)
-        event = event_of(part, NO_PATHS)[1] if part.data else None
-        if not isinstance(event, dict):
+        try:
+            event = _decode_progress(part.data or b"{}")
+        except (msgspec.MsgspecError, RecursionError, ValueError):
             return
-        reply = _inside(event)
-        feedback = reply.get("promptFeedback")
-        self._blocked = self._blocked or (isinstance(feedback, dict) and bool(feedback.get("blockReason")))
-        candidates = reply.get("candidates")
-        for position, candidate in enumerate(candidates if isinstance(candidates, list) else ()):
-            index = _index(candidate, position)
-            if isinstance(candidate, dict) and candidate.get("finishReason"):
+        reply = event.response or event
+        self._blocked = self._blocked or bool(reply.prompt_feedback and reply.prompt_feedback.block_reason)
+        for position, candidate in enumerate(reply.candidates or ()):
+            index = candidate.index if isinstance(candidate.index, int) else position
+            if candidate.finish_reason:
                 self._finished.add(index)
                 self._open.discard(index)
             elif index not in self._finished:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]  # public by use
 from json.encoder import encode_basestring, encode_basestring_ascii
 
 from shin_gateway.dialects.json_spans import Slot
@@ -24,16 +24,15 @@ class Written:
 
     def __init__(self, raw: str, text: str | None = None) -> None:
         self.raw = raw
-        self._meant = [0]
-        self._written = [0]
-        if "\\" not in raw:
-            self.text = raw
-            return
-        self.text = unescape(raw) if text is None else text
-        if self.text is not raw:
-            self._index()
+        self.text = text if text is not None else unescape(raw) if "\\" in raw else raw
+        self._meant: list[int] = []
+        self._written: list[int] = []
 
     def _index(self) -> None:
+        self._meant.append(0)
+        self._written.append(0)
+        if self.text == self.raw:  # no escapes, or none that are understood
+            return
         shift = 0
         for match in _ESCAPE.finditer(self.raw):
             shift += match.end() - match.start() - 1
@@ -42,6 +41,8 @@ class Written:
 
     def at(self, position: int) -> int:
         """Where the character at `position` of the meaning is written."""
+        if not self._meant:
+            self._index()
         i = bisect_right(self._meant, position) - 1
         return self._written[i] + position - self._meant[i]
 
@@ -72,11 +73,28 @@ def splice(text: str, changes: Iterable[tuple[Slot, Sequence[Edit]]]) -> str:
     out: list[str] = []
     done = 0
     for slot, edits in changes:
-        written = Written(text[slot.start : slot.end], slot.text)
-        ascii_only = escapes_all(written.raw)
-        for start, end, replacement in edits:
-            out.append(text[done : slot.start + written.at(start)])
-            out.append(escape(replacement, ascii_only))
-            done = slot.start + written.at(end)
+        out.append(text[done : slot.start])
+        out.append(_edited(text[slot.start : slot.end], slot.text, edits))
+        done = slot.end
+    out.append(text[done:])
+    return "".join(out)
+
+
+def _edited(raw: str, text: str, edits: Sequence[Edit]) -> str:
+    ascii_only = escapes_all(raw)
+    # Most writers escape as we do. Then the quick way leaves every character outside the edits as it was, too.
+    if len(edits) > 1 and "\\" in raw and escape(text, ascii_only) == raw:
+        return escape(apply(text, edits), ascii_only)
+    written = Written(raw, text)
+    return apply(raw, [(written.at(start), written.at(end), escape(new, ascii_only)) for start, end, new in edits])
+
+
+def apply(text: str, edits: Iterable[Edit]) -> str:
+    """`text` with its edits made."""
+    out: list[str] = []
+    done = 0
+    for start, end, new in edits:
+        out += (text[done:start], new)
+        done = end
     out.append(text[done:])
     return "".join(out)

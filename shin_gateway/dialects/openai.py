@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from shin_gateway.dialects.base import (
-    NO_PATHS,
     Dialect,
     Failure,
     Peek,
@@ -93,7 +92,7 @@ class OpenAI(Dialect):
     def failure(self, part: Part) -> Failure | None:
         if not _MAYBE_ERROR.search(part.raw):
             return None
-        event = event_of(part, NO_PATHS)[1]
+        event = event_of(part)
         return failure_of(event) if isinstance(event, dict) else None
 
     def ends(self, part: Part) -> bool:

@@ -58,8 +58,9 @@ class OpenAIChat(OpenAI):
         choices = event.get("choices")
         if not isinstance(choices, list):
             return View(slots)
-        placed = [slot._replace(channel=_channel(choices, slot)) for slot in slots]
-        return View(placed, [(index_of(choice, i),) for i, choice in enumerate(choices) if is_finished(choice)])
+        for slot in slots:
+            slot.channel = _channel(choices, slot)
+        return View(slots, [(index_of(choice, i),) for i, choice in enumerate(choices) if is_finished(choice)])
 
     def produced(self, part: Part) -> str:
         slots = [slot for slot in self.view(part).slots if slot.channel is not None and slot.text]

@@ -21,12 +21,10 @@ class OpenAICompletions(OpenAI):
         choices = event.get("choices")
         if not isinstance(choices, list):
             return View(slots)
-        placed = [
-            slot._replace(channel=(index_of(choices[place], place), str(slot.path[-1])))
-            for slot in slots
-            if isinstance(place := slot.path[1], int)
-        ]
-        return View(placed, [(index_of(choice, i),) for i, choice in enumerate(choices) if is_finished(choice)])
+        for slot in slots:
+            if isinstance(place := slot.path[1], int):
+                slot.channel = (index_of(choices[place], place), str(slot.path[-1]))
+        return View(slots, [(index_of(choice, i),) for i, choice in enumerate(choices) if is_finished(choice)])
 
     def ask_usage(self, body: bytes) -> bytes | None:
         return ask_usage(body)

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from shin_gateway.dialects.base import (
-    NO_PATHS,
     Failure,
     Peek,
     View,
@@ -122,7 +121,7 @@ class OpenAIResponses(OpenAI):
     def failure(self, part: Part) -> Failure | None:
         if not _FAILURE(part.raw):
             return super().failure(part)
-        event = event_of(part, NO_PATHS)[1]
+        event = event_of(part)
         return _failure_of(event) if isinstance(event, dict) else None
 
     def usage(self, body: bytes) -> Usage | None:
@@ -157,7 +156,7 @@ def event_type(part: Part) -> str | None:
     found = _TYPE(data)
     if found is not None:
         return found[1].decode()
-    event = event_of(part, NO_PATHS)[1]
+    event = event_of(part)
     return event.get("type") if isinstance(event, dict) else None
 
 
@@ -175,11 +174,11 @@ def _indexes(event: dict[str, Any]) -> list[int]:
 def _as_pieces(event: dict[str, Any], kind: str, slots: list[Slot]) -> list[Slot]:
     name = kind[:-6]
     group, indexes, is_json = _group(event), _indexes(event), "arguments" in name
-    return [
-        slot._replace(channel=(group, name, *indexes, *slot.path[1:]), json=is_json)
-        for slot in slots
-        if slot.path[0] == "delta"
-    ]
+    pieces = [slot for slot in slots if slot.path[0] == "delta"]
+    for slot in pieces:
+        slot.channel = (group, name, *indexes, *slot.path[1:])
+        slot.json = is_json
+    return pieces
 
 
 def _closed(event: dict[str, Any], kind: str) -> list[Channel]:

@@ -6,6 +6,7 @@ import re
 
 from shin_gateway.dialects.parts import MAX_PART, Part, too_large
 
+_CR = 0x0D
 _BOM = b"\xef\xbb\xbf"
 # An event ends with an empty line: two ends of line. The groups are atomic, or CR LF would count as two.
 _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -22,6 +23,8 @@ class SsePart(Part):
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._read = False
+        self._event: str | None
+        self._data: bytes | None
 
     @property
     def event(self) -> str | None:
@@ -40,7 +43,7 @@ class SsePart(Part):
         plain = _PLAIN.fullmatch(self.raw)
         if plain is not None:
             event, self._data = plain.groups()
-            self._event: str | None = event.decode("utf-8", "replace") if event else None
+            self._event = event.decode("utf-8", "replace") if event else None
             return
         name = None
         lines: list[bytes] = []
@@ -50,25 +53,26 @@ class SsePart(Part):
             elif field == b"event":
                 name = value.decode("utf-8", "replace")
         self._event = name or None
-        self._data: bytes | None = b"\n".join(lines) if lines else None
+        self._data = b"\n".join(lines) if lines else None
 
     def replace_data(self, data: bytes) -> SsePart:
         if self.data is None:
             return self
+        bom = _BOM if self.raw.startswith(_BOM) else b""
         new = data.split(b"\n")
         out: list[bytes] = []
+        last = len(out)
         prefix = end = b""
-        for line, line_end in _LINES.findall(self.raw):
-            if _name(line) != b"data":
-                if prefix:
-                    out.extend(_write(value, prefix, end) for value in new)
-                    new = []
+        for line, line_end in _LINES.findall(self.raw.removeprefix(_BOM)):
+            if line.partition(b":")[0] != b"data":
                 out.append(line + line_end)
                 continue
-            prefix, end = _prefix(line), line_end
+            prefix, end = _prefix(line), line_end or end
             if new:
-                out.append(_write(new.pop(0), prefix, end or b"\n"))
-        return SsePart(b"".join(out))
+                out.append(_write(new.pop(0), prefix, line_end))
+            last = len(out)
+        out[last:last] = [_write(value, prefix, end or b"\n") for value in new]
+        return SsePart(bom + b"".join(out))
 
 
 def _fields(raw: bytes) -> list[tuple[bytes, bytes]]:
@@ -78,10 +82,6 @@ def _fields(raw: bytes) -> list[tuple[bytes, bytes]]:
         if name:
             fields.append((name, value[1:] if value[:1] == b" " else value))
     return fields
-
-
-def _name(line: bytes) -> bytes:
-    return line.removeprefix(_BOM).partition(b":")[0]
 
 
 def _prefix(line: bytes) -> bytes:
@@ -106,20 +106,29 @@ class SseFramer:
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[Part]:
-        self._buffer += chunk
-        buffer, parts, start = self._buffer, [], 0
-        look_from = max(0, self._searched - 3)
-        while (found := _END.search(buffer, look_from)) is not None:
+        source: bytes | bytearray = chunk
+        if self._buffer:
+            self._buffer += chunk
+            source = self._buffer
+        parts: list[Part] = []
+        start, look_from = 0, max(0, self._searched - 3)
+        while (found := _END.search(source, look_from)) is not None:
             end = found.end()
-            if end == len(buffer) and buffer[-1] == 0x0D:
+            if end == len(source) and source[-1] == _CR:
                 break  # a line feed that belongs to this carriage return may follow
-            parts.append(SsePart(bytes(buffer[start:end])))
+            parts.append(SsePart(bytes(source[start:end])))
             start = look_from = end
-        del buffer[:start]
-        self._searched = len(buffer)
-        if len(buffer) > self._limit:
+        self._keep(source, start)
+        return parts
+
+    def _keep(self, source: bytes | bytearray, start: int) -> None:
+        if source is self._buffer:
+            del self._buffer[:start]
+        elif start < len(source):
+            self._buffer += source[start:]
+        self._searched = len(self._buffer)
+        if self._searched > self._limit:
             raise too_large(self._limit)
-        return parts  # type: ignore[return-value]  # list is invariant
 
     def end(self) -> list[Part]:
         rest = bytes(self._buffer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from shin_gateway.policy.files import AddonLine
 from shin_gateway.policy.match import GATEWAY, HostPattern, parse_pattern
@@ -20,12 +22,12 @@ def explain(policies: PolicySet, host: str) -> str:
     if not matches:
         return f"{pattern}: tunnelled, not decrypted: no policy names it"
     (won, policy), *beaten = matches
-    beats = "".join(f"\n  beats     {one} of {other.name} ({other.file})" for one, other in beaten)
+    beats = "".join(f"\n  beats      {one} of {other.name} ({other.file})" for one, other in beaten)
     return _told(policy, f"{pattern} matches {won}") + beats
 
 
 def _told(policy: Policy, why: str) -> str:
-    return "\n".join([f"{policy.name} ({policy.file})", f"  host      {why}", *_keys(policy), *_chain(policy)])
+    return "\n".join([f"{policy.name} ({policy.file})", f"  host       {why}", *_keys(policy), *_chain(policy)])
 
 
 def _keys(policy: Policy) -> Iterator[str]:
@@ -40,7 +42,7 @@ def _keys(policy: Policy) -> Iterator[str]:
 
 
 def _row(key: str, value: str, policy: Policy) -> str:
-    return f"  {key:<10}{value}  ({policy.origins.get(key, 'default')})"
+    return f"  {key:<11}{value}  ({policy.origins.get(key, 'default')})"
 
 
 def _chain(policy: Policy) -> Iterator[str]:
@@ -53,8 +55,20 @@ def _chain(policy: Policy) -> Iterator[str]:
 
 
 def _settings(line: AddonLine) -> str:
-    values = line.settings.model_dump(mode="json")
-    return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
+    return _flow(line.settings.model_dump())
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML writes it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, set | frozenset):
+        return "[" + ", ".join(sorted(map(_flow, value))) + "]"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
 
 
 def _seconds(value: float) -> str:

@@ -206,7 +206,18 @@ _DEFAULTS = PresetFile()
 
 
 def _written(line: AddonLine) -> str:
-    return f"{line.name} {line.cls.__module__} {line.mode} {line.settings!r}"
+    return f"{line.name} {line.cls.__module__} {line.mode} {_plain(line.settings.model_dump())}"
+
+
+def _plain(value: Any) -> str:
+    """A value in words that are the same in every process, which the order of a set is not."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_plain(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_plain, value)))}}}"
+    return repr(value)
 
 
 def _digest(*parts: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ __all__ = ["Analytics", "CallFilter", "RowsRejected", "StoreError", "StoreTimeou
 
 DAY = 86_400.0
 _WHOLE = 2**63 - 1
+_NANO, _RICH = Decimal("1e-9"), Decimal("1e9")
 
 
 class Analytics(Protocol):
@@ -76,9 +78,18 @@ def columns_of(row: CallRow) -> dict[str, Any]:
             values[name] = max(-_WHOLE, min(values[name], _WHOLE))
         elif kind == "number" and not math.isfinite(values[name]):
             values[name] = 0.0
+    if row.cost is not None:
+        values["cost"] = _rounded(row.cost)
     values["at"] = row.at.astimezone(UTC)
     values["facts"] = msgspec.json.encode(row.facts).decode()
     return values
+
+
+def _rounded(cost: Decimal) -> Decimal:
+    """To a billionth of a dollar. What is no amount of money at all raises `RowsRejected`."""
+    if not cost.is_finite() or abs(cost) >= _RICH:
+        raise RowsRejected(f"{cost} is no cost of a call")
+    return cost.quantize(_NANO)
 
 
 def call_of(columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

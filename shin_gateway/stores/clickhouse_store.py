@@ -104,7 +104,12 @@ class ClickHouseAnalytics:
             "wait_end_of_query": 1,
         }
         values = [list(columns_of(row).values()) for row in rows]
-        await self._work(self._client.insert("calls", values, column_names=list(COLUMNS), settings=settings))
+        try:
+            await self._work(self._client.insert("calls", values, column_names=list(COLUMNS), settings=settings))
+        except StoreError as error:
+            if _of_values(error.__cause__):
+                raise RowsRejected(str(error)) from None
+            raise
 
     async def calls(self, wanted: CallFilter) -> list[dict[str, Any]]:
         names, rows = await self._ask(queries.calls(CLICKHOUSE, wanted))
@@ -156,16 +161,17 @@ class ClickHouseAnalytics:
 
 def parse_place(url: str) -> Place:
     """Raises `StoreError` naming what is wrong, never the URL itself: it may hold a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise StoreError("the analytics URL is not a URL; write one like clickhouse://host:8123/shin") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in options:
         if name not in _OPTIONS:
             raise StoreError(f"unknown option {name!r} in the analytics URL; known: {', '.join(sorted(_OPTIONS))}")
     secure = parts.scheme == "clickhouses" or options.pop("secure", "0").lower() in ("1", "true", "yes")
-    try:
-        port = parts.port or (8443 if secure else 8123)
-    except ValueError:
-        raise StoreError("the port in the analytics URL is not a number") from None
+    port = port or (8443 if secure else 8123)
     database = unquote(parts.path.strip("/")) or "default"
     user, password = unquote(parts.username or "default"), unquote(parts.password or "")
     return Place(parts.hostname or "localhost", port, database, user, password, secure, options)
@@ -190,6 +196,7 @@ async def _connect(place: Place) -> AsyncClient:
 def _client(place: Place, database: str) -> Awaitable[AsyncClient]:
     import clickhouse_connect
 
+    options: dict[str, Any] = dict(place.options)
     return clickhouse_connect.get_async_client(
         host=place.host,
         port=place.port,
@@ -202,25 +209,30 @@ def _client(place: Place, database: str) -> Awaitable[AsyncClient]:
         query_retries=0,
         autogenerate_session_id=False,
         client_name="shin-gateway",
-        **place.options,
+        **options,
     )
 
 
 async def _timed[T](work: Awaitable[T], place: Place) -> T:
-    from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
+    from clickhouse_connect.driver.exceptions import ClickHouseError
 
     try:
         async with asyncio.timeout(_TIMEOUT):
             return await work
     except TimeoutError:
         raise StoreTimeout(f"analytics at {place} took longer than {_TIMEOUT:.0f} s") from None
-    except (OverflowError, DataError) as error:
-        raise RowsRejected(_told(error, place)) from error
-    except ClickHouseError as error:
-        kind = RowsRejected if getattr(error, "code", None) in _BAD_ROWS else StoreError
-        raise kind(_told(error, place)) from error
+    except (ClickHouseError, ArithmeticError, ValueError, TypeError) as error:
+        raise StoreError(_told(error, place)) from error
     except OSError as error:
         raise StoreError(_told(error, place)) from None
+
+
+def _of_values(cause: BaseException | None) -> bool:
+    """Whether the rows are at fault: they could not be written down, or the server says so."""
+    from clickhouse_connect.driver.exceptions import DataError
+
+    unwritable = (ArithmeticError, ValueError, TypeError, DataError)
+    return isinstance(cause, unwritable) or getattr(cause, "code", None) in _BAD_ROWS
 
 
 def _told(error: Exception, place: Place) -> str:

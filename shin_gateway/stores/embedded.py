@@ -5,9 +5,9 @@ Who comes first starts it, whoever comes later uses it: plain mitmdump and `shin
 `shin run` share one state.
 
 What survives: every write is handed to the kernel before it is acknowledged, so neither a kill -9
-of the server nor one of us loses an acknowledged write (should the disk be so slow that the last
-second's sync has not ended, the server acknowledges up to two seconds ahead of it). The disk is
-synced once a second: a power cut loses about that much.
+of the server nor one of us loses an acknowledged write. The disk is synced once a second by
+`watch`: a power cut loses about that much. The server's own `appendfsync everysec` will not do:
+while a sync takes its time, it acknowledges up to two seconds of writes that it has not written.
 
 It dies with us by the kernel's doing (Linux: PR_SET_PDEATHSIG, which follows the *thread* that
 starts it, so call `ensure` on the main thread). Elsewhere it stays, and the next start uses it.
@@ -42,6 +42,7 @@ _NAMES = ("valkey-server", "redis-server")
 _LOADING = b"-LOADING"
 _POLL = 0.02
 _STOP = 10.0
+_SYNC = 1.0
 _LOG_BYTES = 1_000_000
 
 # Runs in the child: asks for SIGTERM on the parent's death, looks whether that came already, becomes the server.
@@ -85,6 +86,9 @@ class EmbeddedState:
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "valkey.log"
+        self._writer = self.folder / "server"
+        self._synced = 0.0
+        self._sizes: dict[str, int] = {}
 
     @property
     def owned(self) -> bool:
@@ -106,7 +110,7 @@ class EmbeddedState:
                 await self._start()
 
     async def stop(self) -> None:
-        """Stop the server if it is ours; its data is complete on disk then."""
+        """Stop the server if it is ours; its data is complete on disk then. Cancel `watch` first."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -118,7 +122,7 @@ class EmbeddedState:
             await _until_dead(process, _STOP)
 
     async def watch(self) -> None:
-        """Start a server again whenever the one in use is gone, ours or not. Runs until cancelled."""
+        """Start a server again whenever the one in use is gone, ours or not; sync ours. Runs until cancelled."""
         pause = _POLL
         while True:
             await self._gone()
@@ -136,8 +140,27 @@ class EmbeddedState:
             if self._process.poll() is not None:
                 return
             await asyncio.sleep(_POLL * 5)
+            if time.monotonic() - self._synced >= _SYNC:
+                await asyncio.to_thread(self._sync)
         while await asyncio.to_thread(_ping, self.socket) is not None:
             await asyncio.sleep(_POLL * 25)
+
+    def _sync(self) -> None:
+        """Have the kernel write what the server wrote to the disk. A file that did not grow is left alone."""
+        self._synced = time.monotonic()
+        for log in (self.folder / "appendonlydir").glob("*.incr.aof"):
+            try:
+                size = log.stat().st_size
+                if self._sizes.get(log.name) == size:
+                    continue
+                file = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                self._sizes = {log.name: size}
+            except OSError as error:
+                logger.debug("could not sync %s: %s", log, error)  # a rewrite may just have replaced it
 
     async def _start(self) -> None:
         server = self._server or find_server()
@@ -149,7 +172,9 @@ class EmbeddedState:
             code = process.poll()
             await self.stop()
             end = f"ended with status {code}" if code is not None else f"gave no answer in {self._start_timeout:.0f} s"
-            raise StoreError(f"the embedded state store ({server}, data in {self.folder}) {end}. {self._why(seen)}")
+            why = self._why(seen, server)
+            raise StoreError(f"the embedded state store ({server}, data in {self.folder}) {end}. {why}")
+        self._writer.write_text(str(server))
 
     def _spawn(self, server: Path) -> subprocess.Popen[bytes]:
         nothing = subprocess.DEVNULL
@@ -168,7 +193,7 @@ class EmbeddedState:
             "dir": str(self.folder),
             "logfile": str(self._log),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "no",  # `watch` syncs
             "aof-load-truncated": "yes",
             "save": "",
             "maxmemory": self._maxmemory,
@@ -221,7 +246,7 @@ class EmbeddedState:
         finally:
             os.close(lock)
 
-    def _why(self, seen: int) -> str:
+    def _why(self, seen: int, server: Path) -> str:
         """The last words of the server's log since `seen`, and what they mean where that is known."""
         try:
             with self._log.open("rb") as log:
@@ -229,18 +254,23 @@ class EmbeddedState:
                 lines = log.read(100_000).decode(errors="replace").splitlines()
         except OSError:
             lines = []
-        said = " | ".join(line.strip() for line in lines[-5:])
-        hint = next((meaning for phrase, meaning in _MEANINGS.items() if phrase in said), "")
-        return f"{hint}Its log ends: {said}" if said else f"Its log {self._log} says nothing."
+        said = " | ".join(line.strip()[:300] for line in lines[-3:] if "overcommit" not in line)
+        if not said:
+            return f"Its log {self._log} says nothing."
+        return f"{self._meaning(said, server)}Its log ends: {said}"
+
+    def _meaning(self, said: str, server: Path) -> str:
+        if "No space left" in said:
+            return "The disk is full. "
+        if not any(phrase in said for phrase in _UNREADABLE):
+            return ""
+        writer = self._writer.read_text() if self._writer.exists() else str(server)
+        if writer != str(server):
+            return f"The data was written by another server, {writer}: put that one, or a newer one, on the PATH. "
+        return "The data is damaged, or was written by a newer server: run its check-aof tool with --fix on a copy. "
 
 
-_MEANINGS = {
-    "Can't handle RDB format version": "The data was written by a newer server: put that one on the PATH again. ",
-    "Unknown RDB": "The data was written by a newer server: put that one on the PATH again. ",
-    "Bad file format reading the append only file": "The data is damaged: run the server's check-aof tool with "
-    "--fix on a copy of the folder. ",
-    "No space left": "The disk is full. ",
-}
+_UNREADABLE = ("Bad file format reading the append only file", "Can't handle RDB format version", "Unknown RDB")
 
 
 def _socket_path(folder: Path) -> Path:

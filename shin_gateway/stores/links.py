@@ -135,12 +135,12 @@ class ClusterLink:
     async def _follow(self, command: Command, answer: ResponseError, timeout: float | None) -> Any:
         """The reply from where the cluster says that the key lives now. The first shard did nothing."""
         for _ in range(_REDIRECTS):
-            if not isinstance(answer, (AskError, MovedError)):
+            if not isinstance(answer, AskError):
                 break
-            asking = isinstance(answer, AskError) and not isinstance(answer, MovedError)
-            if not asking:
+            packed = [pack("ASKING"), command.packed]
+            if isinstance(answer, MovedError):  # which redis-py derives from AskError
                 self._slots = []
-            packed = [pack("ASKING"), command.packed] if asking else [command.packed]
+                packed = [command.packed]
             try:
                 reply = (await self._lane((answer.host, answer.port)).exchange(packed, timeout))[-1]
             except StoreError as error:

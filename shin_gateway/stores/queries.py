@@ -13,6 +13,9 @@ from typing import Any
 MAX_CALLS = 1000
 """Rows in one answer at most."""
 
+MONEY = "DECIMAL(18, 9)"
+"""USD to a billionth: a single cached token of the cheapest model still counts."""
+
 COLUMNS = {
     "id": "text",
     "at": "time",
@@ -94,8 +97,8 @@ DUCKDB = Engine(
         "flag": "BOOLEAN",
         "whole": "BIGINT",
         "number": "DOUBLE",
-        "money": "DECIMAL(24,12)",
-        "total": "DECIMAL(38,12)",
+        "money": MONEY,
+        "total": "DECIMAL(38,9)",
     },
     parameter=lambda name, kind: f"CAST(${name} AS {kind})",
 )
@@ -109,8 +112,8 @@ CLICKHOUSE = Engine(
         "flag": "Bool",
         "whole": "Int64",
         "number": "Float64",
-        "money": "Nullable(Decimal(24, 12))",
-        "total": "Decimal(38, 12)",
+        "money": f"Nullable({MONEY})",
+        "total": "Decimal(38, 9)",
     },
     parameter=lambda name, kind: f"{{{name}:{kind}}}",
 )
@@ -149,9 +152,10 @@ _CONDITIONS = {
     "end": ('"end" = {}', "text"),
     "before": ('("at", "id") < (SELECT ("at", "id") FROM calls WHERE "id" = {} LIMIT 1)', "text"),
 }
-_DAILY_CONDITIONS = {
-    name: condition for name, condition in _CONDITIONS.items() if name in KEYS and name != "day"
-} | {"since": ('"day" >= {}', "day"), "until": ('"day" < {}', "day")}
+_DAILY_CONDITIONS = {name: condition for name, condition in _CONDITIONS.items() if name in KEYS and name != "day"} | {
+    "since": ('"day" >= {}', "day"),
+    "until": ('"day" < {}', "day"),
+}
 
 Query = tuple[str, dict[str, Any]]
 """SQL and its parameters."""
@@ -183,7 +187,7 @@ def sums_of(table: str, engine: Engine) -> str:
     """The daily sums of the rows in `table`, in the columns of `daily`."""
     own = {
         "calls": "COUNT(*)",
-        "cost": f'SUM(COALESCE(c."cost", CAST(0 AS {engine.types["total"]})))',
+        "cost": f'SUM(COALESCE(c."cost", CAST(0 AS {MONEY})))',
         "unpriced": 'SUM(CASE WHEN c."cost" IS NULL THEN 1 ELSE 0 END)',
     }
     sums = ", ".join(f'{own.get(name) or f"""SUM(c."{name}")"""} AS "{name}"' for name in SUMS)

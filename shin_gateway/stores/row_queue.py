@@ -112,7 +112,8 @@ class RowQueue:
             self._empty.set()
 
     def _head(self) -> list[bytes]:
-        batch, size = [], 0
+        batch: list[bytes] = []
+        size = 0
         for packed in self._rows:
             size += len(packed)
             if batch and (size > _BATCH_BYTES or len(batch) == _BATCH_ROWS):
@@ -136,9 +137,7 @@ class RowQueue:
     async def _send(self, batch: list[bytes]) -> str | None:
         """None when the store has the batch, else why it has not."""
         try:
-            done = await self._append(
-                [STREAM, self._writer], [self._number, self._stream_limit, *batch], alone=_SEND
-            )
+            done = await self._append([STREAM, self._writer], [self._number, self._stream_limit, *batch], alone=_SEND)
         except StoreError as error:
             return str(error)
         return None if done else "the stream is full; is anything shipping it to analytics?"

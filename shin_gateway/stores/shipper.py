@@ -49,6 +49,7 @@ if holder and holder ~= ARGV[1] then return nil end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[3], ARGV[7], 'NX')
 local origin = redis.call('GET', KEYS[3])
+redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[3], '0', 'MKSTREAM')
 local function read(from, count)
   local reply = redis.call('XREADGROUP', 'GROUP', ARGV[3], 'one', 'COUNT', count, 'STREAMS', KEYS[1], from)
   return reply and reply[1][2] or {}
@@ -152,23 +153,9 @@ class Shipper:
         return len(entries) >= BATCH_ROWS
 
     async def _take_batch(self) -> tuple[bytes, list[Entry]] | None:
-        args = [self._me, _LEASE_MS, _GROUP, BATCH_ROWS, BATCH_BYTES, _LINGER_MS, uuid.uuid4().hex]
-        keys = [STREAM, _LEASE, _ORIGIN]
-        try:
-            taken: tuple[bytes, list[Entry]] | None = await self._take(keys, args, alone=_PATIENCE)
-        except CommandError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            await self._make_group()
-            taken = await self._take(keys, args, alone=_PATIENCE)
+        args: list[str | int] = [self._me, _LEASE_MS, _GROUP, BATCH_ROWS, BATCH_BYTES, _LINGER_MS, uuid.uuid4().hex]
+        taken: tuple[bytes, list[Entry]] | None = await self._take([STREAM, _LEASE, _ORIGIN], args, alone=_PATIENCE)
         return taken
-
-    async def _make_group(self) -> None:
-        try:
-            await self._state.run_alone("XGROUP", "CREATE", STREAM, _GROUP, "0", "MKSTREAM", timeout=_PATIENCE)
-        except CommandError as error:
-            if error.code != "BUSYGROUP":
-                raise
 
     async def _decoded(self, entries: Sequence[Entry]) -> list[CallRow]:
         rows = []
@@ -203,8 +190,8 @@ class Shipper:
 
     async def _bury(self, id: bytes, fields: list[bytes], why: str) -> None:
         logger.error("a row of a call (entry %s) goes to %s: %s", id.decode(), DEAD, why)
-        command = ("XADD", DEAD, "MAXLEN", "~", DEAD_ROWS, "*", "entry", id, "why", why, *fields)
-        await self._state.run_alone(*command, timeout=_PATIENCE)
+        fields = [b"entry", id, b"why", why.encode(), *fields]
+        await self._state.run_alone("XADD", DEAD, "MAXLEN", "~", DEAD_ROWS, "*", *fields, timeout=_PATIENCE)
 
     async def _let_go(self) -> None:
         try:

@@ -60,7 +60,10 @@ class Address:
 
 def parse_address(url: str) -> Address:
     """Raises `StoreError` naming what is wrong, never the URL itself: it may hold a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise StoreError("the state store's URL is not a URL; write one like redis://host:6379/0") from None
     options = _options(parts.query)
     user, _, password = (unquote(text) for text in parts.netloc.rpartition("@")[0].partition(":"))
     common = {"user": user or None, "password": password or None} | {

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from shin_gateway import roots
 from shin_gateway.ca import Authority
+from shin_gateway.launch import BYPASS_VARIABLES, PROXY_VARIABLES
 
 Shin = Callable[..., "subprocess.CompletedProcess[str]"]
-CLEAN = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SHIN_USER", "SHIN_HOME")
+CLEAN = (*PROXY_VARIABLES, *BYPASS_VARIABLES, *roots.ADDING, *roots.REPLACING, roots.FOLDER, "SHIN_USER")
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_common_commands_import_nothing_heavy(home, proxy, arguments):
             main()
         except SystemExit:
             pass
-        heavy = ("mitmproxy", "fastapi", "aiohttp", "duckdb", "redis", "pydantic")
+        heavy = ("mitmproxy", "fastapi", "aiohttp", "duckdb", "redis")
         print("heavy:", [name for name in heavy if name in sys.modules], file=sys.stderr)
     """
     environ = {**os.environ, "SHIN_HOME": str(home), "PYTHONPATH": os.getcwd()}
@@ -97,7 +99,7 @@ def test_common_commands_import_nothing_heavy(home, proxy, arguments):
         (["env", "--shell", "cmd.exe"], 2, "unknown shell 'cmd.exe': use one of bash"),
         (["exec", "--", "no-such-program"], 127, "no-such-program: command not found"),
         (["exec", "--", "/etc/passwd"], 126, "/etc/passwd: not executable"),
-        (["tail", "--no-follow"], 1, "no `shin run` has its state in"),
+        (["tail", "--no-follow"], 1, "is `shin run` running, with --home"),
         (["tail", "--config", "/nowhere/shin.yaml"], 1, "/nowhere/shin.yaml"),
     ],
 )
@@ -113,7 +115,9 @@ def test_a_home_that_is_a_file(shin, tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("shin: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["bogus"], ["exec"], ["run", "--proxy-port", "70000"], ["run", "--workers", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["exec"], ["run", "--proxy-port", "70000"], ["run", "--workers", "0"]]
+)
 def test_wrong_use_is_2(shin, arguments):
     done = shin(*arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -86,6 +86,28 @@ async def test_calls_appear_as_they_end(store, tmp_path):
     assert process.returncode == 130 and b"Traceback" not in err
 
 
+async def test_it_waits_for_a_store_that_is_gone(store, tmp_path):
+    process = await shin(tmp_path, "--json")
+    await _connected(store)
+    server = EmbeddedState(tmp_path)
+    store.rows.put(row(1))
+    assert process.stdout and process.stderr
+    assert b"call-1" in await asyncio.wait_for(process.stdout.readline(), 30)
+    await store.run_alone("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", timeout=5)
+    assert b"waiting for it" in await asyncio.wait_for(process.stderr.readline(), 30)
+    await server.ensure()
+    store.rows.put(row(2))
+    assert b"call-2" in await asyncio.wait_for(process.stdout.readline(), 30)
+    process.terminate()
+    await process.communicate()
+
+
+async def _connected(store: StateStore) -> None:
+    """Until somebody else waits on the stream."""
+    while b"cmd=xread" not in await store.run("CLIENT", "LIST"):
+        await asyncio.sleep(0.05)
+
+
 async def test_nothing_yet(store, tmp_path):
     out, _ = await (await shin(tmp_path, "--no-follow", "--json")).communicate()
     assert out == b""
@@ -96,7 +118,10 @@ async def test_nothing_yet(store, tmp_path):
     [
         ({"usage_source": "", "cost": None, "first_part_ms": 0.0}, ["200", "-", "-", "-", "?", "-", "4.6s"]),
         ({"status": 0, "end": "cancelled", "cause": "client left"}, ["-", "cancelled: client left"]),
-        ({"status": 400, "end": "refused", "addon": "budget", "cause": "over_budget"}, ["refused by budget: over_budget"]),
+        (
+            {"status": 400, "end": "refused", "addon": "budget", "cause": "over_budget"},
+            ["refused by budget: over_budget"],
+        ),
         ({"cost": Decimal("12.5")}, ["$12.50"]),
         ({"model": "a\x1b[31mb"}, ["a?[31mb"]),
         ({"model": "", "host": "api.openai.com"}, ["api.openai.com"]),

@@ -1,5 +1,7 @@
 """The wording of every error, as a person reads it in a terminal."""
 
+# ruff: noqa: E501 - tables read best with one case a line
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -10,6 +10,7 @@ bound parameters, error codes. Real SQL, real tables, real deduplication; no rep
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import importlib.util
 import json
@@ -30,6 +31,7 @@ _TRANSPORT = {
     "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
     "enable_http_compression", "compress", "decompress", "buffer_size", "quota_key", "role", "default_format",
 }  # fmt: skip
+_AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 _INSERT = re.compile(rb"\s*(insert\s+into\s.*?)\bformat\s+(\w+)[ \t]*\n", re.IGNORECASE | re.DOTALL)
 _FORMAT = re.compile(r"\s+format\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)")
@@ -90,9 +92,7 @@ class Server:
         return web.Response(text="Ok.\n")
 
     async def handle(self, request: Any) -> Any:
-        from aiohttp import BasicAuth, web
-
-        if request.headers.get("Authorization") != BasicAuth(USER, PASSWORD).encode():
+        if request.headers.get("Authorization") != _AUTHORIZATION:
             return _answer(b"Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)", 403, "516")
         body = _inflated(await request.read(), request.headers.get("Content-Encoding", ""))
         insert = _INSERT.match(body)
@@ -108,6 +108,8 @@ class Server:
                 code = _CODE.search(str(error))
                 return _answer(str(error).encode(), 500, code[1] if code else "1")
         if how == "after":
+            from aiohttp import web
+
             request.transport.abort()
             return web.Response()
         return _answer(data, 200, "")

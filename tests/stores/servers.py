@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +21,14 @@ from shin_gateway.stores.state import StateStore
 class Server:
     """One server process. `kill` is -9."""
 
-    def __init__(self, binary: str, folder: Path, port: int, *options: str, sentinel: bool = False) -> None:
+    def __init__(
+        self, binary: str, folder: Path, port: int, *options: str, before: tuple[str, ...] = (), sentinel: bool = False
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
         self.socket = folder / "s"
-        self._command = [binary, *options, "--port", str(port), "--dir", str(folder), "--logfile", str(folder / "log")]
+        self._command = [binary, *before, "--port", str(port), "--dir", str(folder), "--logfile", str(folder / "log")]
+        self._command += options
         if not sentinel:
             self._command += ["--unixsocket", str(self.socket), "--save", ""]
         self.process: subprocess.Popen[bytes]
@@ -48,12 +52,12 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers that end with the test: start(*options, binary=..., sentinel=...)."""
+    """Start servers that end with the test: start(*options, binary=..., before=..., sentinel=...)."""
     servers: list[Server] = []
 
-    def begin(*options: str, binary: str | None = None, port: int = 0, sentinel: bool = False) -> Server:
+    def begin(*options: str, binary: str | None = None, **how: Any) -> Server:
         folder = tmp_path / f"server{len(servers)}"
-        server = Server(binary or str(find_server()), folder, port or free_port(), *options, sentinel=sentinel)
+        server = Server(binary or str(find_server()), folder, free_port(), *options, **how)
         servers.append(server)
         return server
 

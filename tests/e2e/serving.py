@@ -1,0 +1,125 @@
+"""A worker as `shin run` starts it, but in the test's own event loop: mitmproxy, bridge, gateway, real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from mitmproxy import options
+from mitmproxy.master import Master
+
+from shin_gateway.assembly import Places
+from shin_gateway.bridge import Bridge
+from shin_gateway.modes import proxy_modes
+from shin_gateway.runner import Worker, make_master
+from shin_gateway.stores.embedded import EmbeddedState
+from shin_gateway.stores.rows import CallRow
+
+CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "say hello"}]}
+MESSAGES = {"model": "claude-sonnet-4-5", "max_tokens": 99, "messages": [{"role": "user", "content": "say hello"}]}
+
+
+@dataclass
+class Serving:
+    """One running worker."""
+
+    home: Path
+    policies: Path
+    master: Master
+    worker: Worker
+
+    @property
+    def ca(self) -> Path:
+        return self.home / "ca" / "mitmproxy-ca-cert.pem"
+
+    def _address(self, kind: str) -> str:
+        servers = self.master.addons.get("proxyserver").servers
+        server = next(one for one in servers if one.mode.type_name == kind)
+        host, port, *_ = server.listen_addrs[0]
+        return f"{host}:{port}"
+
+    @property
+    def gateway(self) -> str:
+        return f"http://{self._address('reverse')}"
+
+    def proxy(self, login: str = "") -> str:
+        kind = next(one.mode.type_name for one in self.master.addons.get("proxyserver").servers)
+        return f"http://{login}{self._address(kind)}"
+
+    def client(self, *, login: str = "", trust: Path | None = None, **more: Any) -> httpx2.AsyncClient:
+        """A client that goes through the proxy and trusts our CA, or `trust`."""
+        context = ssl.create_default_context(cafile=str(trust or self.ca))
+        return httpx2.AsyncClient(proxy=self.proxy(login), verify=context, trust_env=False, **more)
+
+    def policy(self, name: str, text: str) -> None:
+        (self.policies / f"{name}.yaml").write_text(text)
+
+    async def rows(self, count: int = 1) -> list[CallRow]:
+        """The rows of the calls so far, once there are `count`."""
+        state = self.worker.gateway.state
+        async with asyncio.timeout(10):
+            while True:
+                entries = await state.run("XRANGE", "shin:{rows}", "-", "+") or []
+                if len(entries) >= count:
+                    return [_row(entry) for entry in entries]
+                await asyncio.sleep(0.02)
+
+
+def _row(entry: Any) -> CallRow:
+    _, fields = entry
+    values = fields.values() if isinstance(fields, dict) else fields[1::2]
+    return CallRow.decode(next(iter(values)))
+
+
+def write_config(folder: Path, providers: Mapping[str, str], more: str = "") -> Path:
+    """A shin.yaml whose providers are at these base URLs."""
+    lines = [f"  {name}: {{base_url: {url!r}, api_key: env:SHIN_TEST_KEY}}" for name, url in providers.items()]
+    path = folder / "shin.yaml"
+    path.write_text("\n".join(["providers:" if lines else "", *lines, more]))
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    home: Path, config: Path, policies: Path, *, addons: list[Path] | None = None, modes: list[str] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Serving]:  # fmt: skip
+    """`settings` are mitmproxy's options."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    policies.mkdir(exist_ok=True)
+    places = Places(home, config, [policies], addons or [])
+    loaded = places.read()
+    state = EmbeddedState(home)
+    await state.ensure()
+    bridge, opts = Bridge(), options.Options()
+    master = make_master(bridge, opts)
+    specs = proxy_modes(modes or [], loaded, f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+    opts.update(mode=specs, **settings)
+    worker = Worker(places, loaded, bridge, opts)
+    worker.prepare()
+    await worker.start()
+    running = asyncio.create_task(master.run())
+    try:
+        async with asyncio.timeout(10):
+            servers = master.addons.get("proxyserver").servers
+            while sum(one.is_running for one in servers) < len(specs) and not running.done():
+                await asyncio.sleep(0.01)
+        yield Serving(home, policies, master, worker)
+    finally:
+        master.shutdown()
+        await asyncio.wait([running], timeout=10)
+        await worker.stop()
+        await state.stop()
