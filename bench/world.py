@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench import payload
 from bench.processes import Process, cpu_seconds, free_port
@@ -185,6 +186,22 @@ def _children() -> float:
 
 @contextlib.contextmanager
 def world() -> Iterator[World]:
-    """Start the upstream; whatever happens, nothing of it is left behind."""
+    """Start the upstream; whatever happens, nothing of it is left behind. One run at a time on a machine."""
+    with open(Path(tempfile.gettempdir()) / "shin-bench.lock", "w") as lock:
+        if _is_taken(lock):
+            print("bench: another run is on; waiting for it", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _alone()
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _alone() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="shin-bench-") as folder, contextlib.ExitStack() as stack:
         yield World(Path(folder), stack)

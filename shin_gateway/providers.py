@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Providers:
                 self._hosts.put(pattern, row)
         for row in self._rows.values():
             _serve_base(self._hosts, row)
+        self.for_model = functools.lru_cache(maxsize=1024)(self._for_model)
+        """`for_model(name) -> ProviderRow | None`; remembered, bounded."""
 
     @classmethod
     def load(cls, config: Config | None = None) -> Providers:
@@ -144,7 +147,7 @@ class Providers:
         """The row that names this host, else the one that the policy says (`provider:`), else `generic`."""
         return self.for_host(host, port) or self._rows.get(otherwise) or self.generic
 
-    def for_model(self, model: str) -> ProviderRow | None:
+    def _for_model(self, model: str) -> ProviderRow | None:
         """The row whose pattern fits the model's name: the longest pattern, and of equals the later row."""
         fits = (
             (len(glob), place, row)

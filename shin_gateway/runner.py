@@ -14,8 +14,6 @@ from typing import Any
 import certifi
 import msgspec
 from mitmproxy import master, options
-from mitmproxy.addons import core, disable_h2c, dns_resolver, errorcheck, next_layer, proxyserver, script, tlsconfig
-from mitmproxy.addons import upstream_auth as upstream_auth_addon
 from mitmproxy.proxy import mode_specs
 
 from shin_gateway.assembly import EXPECTED, Places, open_gateway
@@ -23,6 +21,7 @@ from shin_gateway.bridge import Bridge
 from shin_gateway.ca import Authority
 from shin_gateway.config import Config
 from shin_gateway.diagnostics import Diagnostics
+from shin_gateway.engine import SharedPortLoop, make_master
 from shin_gateway.gateway import Gateway
 from shin_gateway.lifetime import die_with_parent, say_ready
 from shin_gateway.modes import upstream_login
@@ -147,32 +146,6 @@ def _trust(config: Config, home: Path, opts: options.Options) -> dict[str, Any]:
     bundle = home / "upstream-roots.pem"
     bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + config.upstream.ca.read_bytes())
     return {"ssl_verify_upstream_trusted_ca": str(bundle)}
-
-
-class SharedPortLoop(asyncio.SelectorEventLoop):
-    """Listens with SO_REUSEPORT, so that all workers share the ports; mitmproxy has no option for it."""
-
-    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs.setdefault("reuse_port", True)
-        return await super().create_server(*args, **kwargs)
-
-
-def make_master(bridge: Bridge, opts: options.Options) -> master.Master:
-    """mitmproxy with what proxying needs: mitmdump's full set of addons costs almost half of the throughput."""
-    made = master.Master(opts)
-    made.addons.add(
-        core.Core(),
-        disable_h2c.DisableH2C(),
-        bridge,
-        script.ScriptLoader(),
-        proxyserver.Proxyserver(),
-        dns_resolver.DnsResolver(),
-        next_layer.NextLayer(),
-        tlsconfig.TlsConfig(),
-        upstream_auth_addon.UpstreamAuth(),
-        errorcheck.ErrorCheck(),
-    )
-    return made
 
 
 async def serve(worker_options: WorkerOptions, ready: int | None = None) -> None:

@@ -88,8 +88,9 @@ def _patient(url: str) -> str:
 async def _rows(store: StateStore, home: Path, count: int, follow: bool) -> AsyncIterator[CallRow]:
     """The last calls from analytics and what the stream still holds, then those that end from now on."""
     newest, waiting = await _latest(store, count)
-    past = {row.id: row for row in [*await asyncio.to_thread(past, home, count), *waiting]}
-    for row in sorted(past.values(), key=lambda row: row.at)[-count:] if count else ():
+    shipped = await asyncio.to_thread(past, home, count)
+    known = {row.id: row for row in [*shipped, *waiting]}
+    for row in sorted(known.values(), key=lambda row: row.at)[-count:] if count else ():
         yield row
     if follow:
         async for row in _stream(store, newest):

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from shin_gateway.dialects.base import (
+    NOTHING,
     Failure,
     Peek,
     View,
@@ -71,7 +72,7 @@ _REPLY = (*_under("output.*"), "output_text", "instructions", *_under("instructi
 _DELTA = ("delta", "delta.text", "delta.stdout", "delta.stderr")
 _DONE = ("text", "refusal", "arguments:json", "input", "code", "command", "transcript", "diff", "part.text")
 _INDEXES = ("content_index", "summary_index", "command_index")
-_MEDIA = frozenset({"response.audio.delta", "response.image_generation_call.partial_image"})
+_NO_TEXT_EVENTS = frozenset({"error", "response.audio.delta"})
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"').match
 _FAILURE = re.compile(rb'"type"\s*:\s*"(?:error|response\.failed)"').search
@@ -106,8 +107,8 @@ class OpenAIResponses(OpenAI):
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
         kind = event.get("type")
-        if not isinstance(kind, str) or kind in _MEDIA:
-            return View([])
+        if not isinstance(kind, str) or kind in _NO_TEXT_EVENTS:
+            return NOTHING
         if kind.endswith((".delta", "_delta")):
             return View(_as_pieces(event, kind, slots))
         return View([slot for slot in slots if slot.path[0] != "delta"], _closed(event, kind))

@@ -57,7 +57,7 @@ class DuckDBAnalytics:
         self._keep = keep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         self._pruned = 0.0
-        self._db: duckdb.DuckDBPyConnection
+        self._db = duckdb.connect(":memory:")  # until the file is open
 
     @classmethod
     async def open(cls, path: Path, keep: float) -> Self:
@@ -65,7 +65,7 @@ class DuckDBAnalytics:
         try:
             await analytics._work(analytics._open)
         except BaseException:
-            analytics._thread.shutdown(wait=False)
+            await analytics.close()
             raise
         return analytics
 

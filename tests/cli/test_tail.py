@@ -88,7 +88,7 @@ async def test_calls_appear_as_they_end(store, tmp_path):
 
 async def test_it_waits_for_a_store_that_is_gone(store, tmp_path):
     process = await shin(tmp_path, "--json")
-    await _connected(store)
+    await asyncio.wait_for(_connected(store), 30)
     server = EmbeddedState(tmp_path)
     store.rows.put(row(1))
     assert process.stdout and process.stderr

@@ -111,17 +111,65 @@ def test_usage_and_model_of_whole_replies(name: str) -> None:
 
 # Provider, dialect, its usage object, what it means.
 QUIRKS = [
-    ("xAI", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45, "completion_tokens_details": {"reasoning_tokens": 30}}, Usage(input=10, output=35, reasoning=30)),
-    ("OpenAI", {"prompt_tokens": 10, "completion_tokens": 35, "total_tokens": 45, "completion_tokens_details": {"reasoning_tokens": 30}}, Usage(input=10, output=35, reasoning=30)),
-    ("Gemini's compatible API", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45}, Usage(input=10, output=35, reasoning=30)),
-    ("DeepSeek", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_cache_hit_tokens": 8}, Usage(input=10, output=5, cached=8)),
-    ("Moonshot", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cached_tokens": 7}, Usage(input=10, output=5, cached=7)),
-    ("Perplexity", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "citation_tokens": 90}, Usage(input=10, output=5)),
-    ("audio", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_tokens_details": {"audio_tokens": 4}, "completion_tokens_details": {"audio_tokens": 3}}, Usage(input=10, output=5, input_audio=4, output_audio=3)),
-    ("nulls", {"prompt_tokens": 10, "completion_tokens": None, "total_tokens": None, "prompt_tokens_details": None}, Usage(input=10)),
+    (
+        "xAI",
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 45,
+            "completion_tokens_details": {"reasoning_tokens": 30},
+        },
+        Usage(input=10, output=35, reasoning=30),
+    ),
+    (
+        "OpenAI",
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 35,
+            "total_tokens": 45,
+            "completion_tokens_details": {"reasoning_tokens": 30},
+        },
+        Usage(input=10, output=35, reasoning=30),
+    ),
+    (
+        "Gemini's compatible API",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45},
+        Usage(input=10, output=35, reasoning=30),
+    ),
+    (
+        "DeepSeek",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_cache_hit_tokens": 8},
+        Usage(input=10, output=5, cached=8),
+    ),
+    (
+        "Moonshot",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cached_tokens": 7},
+        Usage(input=10, output=5, cached=7),
+    ),
+    (
+        "Perplexity",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "citation_tokens": 90},
+        Usage(input=10, output=5),
+    ),
+    (
+        "audio",
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 15,
+            "prompt_tokens_details": {"audio_tokens": 4},
+            "completion_tokens_details": {"audio_tokens": 3},
+        },
+        Usage(input=10, output=5, input_audio=4, output_audio=3),
+    ),
+    (
+        "nulls",
+        {"prompt_tokens": 10, "completion_tokens": None, "total_tokens": None, "prompt_tokens_details": None},
+        Usage(input=10),
+    ),
     ("nonsense", {"prompt_tokens": "many", "completion_tokens": -3}, None),
     ("null", None, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("provider", "usage", "expected"), QUIRKS)
@@ -151,15 +199,35 @@ PEEKS = [
     ("openai.chat", b'{"model":"m","stream":null,"max_tokens":"x"}', "/", Peek("m")),
     ("openai.responses", b'{"model":"m","max_output_tokens":5,"input":"x"}', "/", Peek("m", False, 5)),
     ("openai.responses", b'{"prompt":{"id":"pmpt_1"}}', "/v1/responses", Peek(None)),
-    ("anthropic.messages", b'{"model":"claude","max_tokens":5,"stream":true}', "/v1/messages?beta=true", Peek("claude", True, 5)),
-    ("anthropic.messages", b'{"anthropic_version":"vertex"}', "/v1/projects/p/locations/l/publishers/anthropic/models/claude-x@2025:streamRawPredict", Peek("claude-x@2025", True)),
+    (
+        "anthropic.messages",
+        b'{"model":"claude","max_tokens":5,"stream":true}',
+        "/v1/messages?beta=true",
+        Peek("claude", True, 5),
+    ),
+    (
+        "anthropic.messages",
+        b'{"anthropic_version":"vertex"}',
+        "/v1/projects/p/locations/l/publishers/anthropic/models/claude-x@2025:streamRawPredict",
+        Peek("claude-x@2025", True),
+    ),
     ("anthropic.messages", b"{}", "/model/anthropic.claude-v2%3A0/invoke", Peek("anthropic.claude-v2:0")),
     ("gemini.generate", b'{"generationConfig":{"maxOutputTokens":6}}', GEMINI_PATH, Peek("gemini-2.5-pro", True, 6)),
-    ("gemini.generate", b"{}", "/v1/projects/p/locations/global/publishers/google/models/gemini-x:generateContent", Peek("gemini-x")),
-    ("gemini.generate", b'{"model":"gemini-x","request":{"generationConfig":{"maxOutputTokens":3}}}', "/v1internal:streamGenerateContent?alt=sse", Peek("gemini-x", True, 3)),
+    (
+        "gemini.generate",
+        b"{}",
+        "/v1/projects/p/locations/global/publishers/google/models/gemini-x:generateContent",
+        Peek("gemini-x"),
+    ),
+    (
+        "gemini.generate",
+        b'{"model":"gemini-x","request":{"generationConfig":{"maxOutputTokens":3}}}',
+        "/v1internal:streamGenerateContent?alt=sse",
+        Peek("gemini-x", True, 3),
+    ),
     ("gemini.generate", b'{"model":"models/e","content":{}}', "/v1beta/models/e:embedContent", Peek("e")),
     ("plain", b"anything", "/", Peek()),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "body", "path", "expected"), PEEKS)
@@ -187,7 +255,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("body", "param", "message"), BAD)
-@pytest.mark.parametrize("name", ["openai.chat", "openai.completions", "openai.responses", "openai.embeddings", "anthropic.messages"])
+@pytest.mark.parametrize(
+    "name", ["openai.chat", "openai.completions", "openai.responses", "openai.embeddings", "anthropic.messages"]
+)
 def test_a_bad_head_is_named(name: str, body: bytes, param: str | None, message: str) -> None:
     with pytest.raises(Invalid, match=message) as caught:
         dialects.get(name).peek(body, "/v1/x")
@@ -197,13 +267,37 @@ def test_a_bad_head_is_named(name: str, body: bytes, param: str | None, message:
 @pytest.mark.parametrize(
     ("name", "body", "path", "new_body", "new_path"),
     [
-        ("openai.chat", b' { "a" : [1] ,"model" : "old" , "b":"\\u00e9" }', "/v1", b' { "a" : [1] ,"model" : "n\\"ew" , "b":"\\u00e9" }', "/v1"),
+        (
+            "openai.chat",
+            b' { "a" : [1] ,"model" : "old" , "b":"\\u00e9" }',
+            "/v1",
+            b' { "a" : [1] ,"model" : "n\\"ew" , "b":"\\u00e9" }',
+            "/v1",
+        ),
         ("openai.chat", b'{"model":"a","model":"b"}', "/", b'{"model":"a","model":"n\\"ew"}', "/"),
-        ("openai.chat", b'{"x":1}', "/openai/deployments/old/chat/completions?v=1", b'{"x":1}', "/openai/deployments/n%22ew/chat/completions?v=1"),
-        ("gemini.generate", b'{"model":"x"}', GEMINI_PATH, b'{"model":"x"}', "/v1beta/models/n%22ew:streamGenerateContent?alt=sse"),
-        ("gemini.generate", b'{"model":"x","request":{}}', "/v1internal:generateContent", b'{"model":"n\\"ew","request":{}}', "/v1internal:generateContent"),
+        (
+            "openai.chat",
+            b'{"x":1}',
+            "/openai/deployments/old/chat/completions?v=1",
+            b'{"x":1}',
+            "/openai/deployments/n%22ew/chat/completions?v=1",
+        ),
+        (
+            "gemini.generate",
+            b'{"model":"x"}',
+            GEMINI_PATH,
+            b'{"model":"x"}',
+            "/v1beta/models/n%22ew:streamGenerateContent?alt=sse",
+        ),
+        (
+            "gemini.generate",
+            b'{"model":"x","request":{}}',
+            "/v1internal:generateContent",
+            b'{"model":"n\\"ew","request":{}}',
+            "/v1internal:generateContent",
+        ),
     ],
-)  # fmt: skip
+)
 def test_renames_the_model_and_nothing_else(name: str, body: bytes, path: str, new_body: bytes, new_path: str) -> None:
     assert dialects.get(name).with_model(body, path, 'n"ew') == (new_body, new_path)
 
@@ -215,12 +309,15 @@ def test_renames_the_model_and_nothing_else(name: str, body: bytes, path: str, n
         (b'{"stream":true,"stream_options":{}}', b'{"stream":true,"stream_options":{"include_usage":true}}'),
         (b'{"stream":true,"stream_options":null}', b'{"stream":true,"stream_options":{"include_usage":true}}'),
         (b'{"stream_options":{"x":1},"stream":true}', b'{"stream_options":{"include_usage":true,"x":1},"stream":true}'),
-        (b'{"stream_options":{"include_usage":false},"stream":true}', b'{"stream_options":{"include_usage":true},"stream":true}'),
+        (
+            b'{"stream_options":{"include_usage":false},"stream":true}',
+            b'{"stream_options":{"include_usage":true},"stream":true}',
+        ),
         (b'{"stream":true,"stream_options":{"include_usage":true}}', None),
         (b'{"stream":false}', None),
         (b'{"model":"m"}', None),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["openai.chat", "openai.completions"])
 def test_asks_for_usage_where_the_caller_did_not(name: str, body: bytes, expected: bytes | None) -> None:
     assert dialects.get(name).ask_usage(body) == expected

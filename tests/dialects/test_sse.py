@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -12,8 +13,26 @@ from shin_gateway.dialects.sse import SseFramer, SsePart
 from shin_gateway.errors import UpstreamFailed
 
 lines = st.sampled_from(
-    [b"data: a", b"data:b", b"data", b"data:  c", b"event: e", b"event:f", b": comment", b":", b"id: 1", b"retry: 5"]
-    + ["data: größer ☃".encode(), b"data: \xff\xfe", b"\xef\xbb\xbfdata: x", b"", b"", b"", b"nonsense", b"data: [DONE]"]
+    [
+        b"data: a",
+        b"data:b",
+        b"data",
+        b"data:  c",
+        b"event: e",
+        b"event:f",
+        b": comment",
+        b":",
+        b"id: 1",
+        b"retry: 5",
+        "data: größer ☃".encode(),
+        b"data: \xff\xfe",
+        b"\xef\xbb\xbfdata: x",
+        b"",
+        b"",
+        b"",
+        b"nonsense",
+        b"data: [DONE]",
+    ]
 )
 sources = st.lists(st.tuples(lines, st.sampled_from([b"\n", b"\r\n", b"\r"])), max_size=25).map(
     lambda pairs: b"".join(line + end for line, end in pairs)
@@ -22,7 +41,7 @@ sources = st.lists(st.tuples(lines, st.sampled_from([b"\n", b"\r\n", b"\r"])), m
 
 def cut(framer: Framer, source: bytes, places: list[int]) -> list[Part]:
     edges = [0, *sorted(place % (len(source) + 1) for place in places), len(source)]
-    parts = [part for a, b in zip(edges, edges[1:], strict=False) for part in framer.feed(source[a:b])]
+    parts = [part for a, b in itertools.pairwise(edges) for part in framer.feed(source[a:b])]
     return parts + framer.end()
 
 

@@ -117,7 +117,7 @@ def test_texts_usage_and_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_any_cut_gives_the_same_parts(name: str) -> None:
-    dialect, parts = parts_of(name)
+    _dialect, parts = parts_of(name)
     for size in (1, 2, 3, 5, 7, 64, 1000):
         assert parts_of(name, size)[1] == parts
 
@@ -126,9 +126,7 @@ CUT = {"openai.chat/cut.sse", "anthropic.messages/cut.sse", "gemini.generate/cut
 FAILED = {
     "openai.chat/error.sse": Failure(429, "tokens", "Rate limit reached", True),
     "openai.chat/error_openrouter.sse": Failure(502, "server_error", "Provider disconnected", True),
-    "openai.responses/failed.sse": Failure(
-        429, "rate_limit_exceeded", "Rate limit reached for gpt-5.1-codex", True
-    ),
+    "openai.responses/failed.sse": Failure(429, "rate_limit_exceeded", "Rate limit reached for gpt-5.1-codex", True),
     "openai.responses/error.sse": Failure(500, "server_error", "The server had an error", True),
     "openai.responses/error_nested.sse": Failure(
         400, "invalid_request_error", "Your input exceeds the context window", False
@@ -181,10 +179,16 @@ def test_nonsense_events_pass_without_an_error(name: str) -> None:
         *(b'{"candidates":{"a":{"content":{"parts":[{"text":"x"}]}}}}', b'{"type":"error","error":3}'),
         *(b'{"response":{"output":[3],"usage":{"input_tokens":null}},"type":"response.completed"}', b'{"response":3}'),
         *(b'{"choices":[{"delta":{"tool_calls":[3,{"index":"q","function":{"arguments":"x"}}]}}]}',),
-        *(b'{"choices":{"a":{"delta":{"content":"x"}}}}', b'{"choices":[{"delta":{"tool_calls":{"a":{"function":3}}}}]}'),
+        *(
+            b'{"choices":{"a":{"delta":{"content":"x"}}}}',
+            b'{"choices":[{"delta":{"tool_calls":{"a":{"function":3}}}}]}',
+        ),
         *(b'{"choices":[{"delta":{"tool_calls":{"a":{"function":{"arguments":"x"}}}}}]}',),
         *(b'{"message":3,"usage":{"output_tokens":true}}', b'{"usageMetadata":{"promptTokenCount":1e400}}'),
-        *(b'{"candidates":[{"content":{"parts":{"text":"x"}}}]}', b'{"candidates":[{"content":{"parts":{"a":{"text":"x"}}}}]}'),
+        *(
+            b'{"candidates":[{"content":{"parts":{"text":"x"}}}]}',
+            b'{"candidates":[{"content":{"parts":{"a":{"text":"x"}}}}]}',
+        ),
     ):
         for raw in (b"data: " + data + b"\n\n", b"event: error\ndata: " + data + b"\n\n"):
             part = SsePart(raw)

@@ -15,7 +15,7 @@ from tests.provider.routes import write
 from tests.provider.seen import Seen
 from tests.provider.websocket import echo_messages
 
-FLOOD = b"x" * 1024
+FLOOD = b"x" * 65536
 FOREVER = 1e6
 
 
