@@ -1,14 +1,14 @@
 """What an addon is: one layer of the chain, its settings above it.
 
-    class CacheSettings(Settings):
-        ttl: Duration = "1h"
-        \"""How long an answer stays fresh.\"""
+class CacheSettings(Settings):
+    ttl: Duration = "1h"
+    \"""How long an answer stays fresh.\"""
 
-    class Cache(Addon[CacheSettings]):
-        stage = Stage.CACHE
+class Cache(Addon[CacheSettings]):
+    stage = Stage.CACHE
 
-        async def handle(self, call: Call, forward: Forward) -> Reply:
-            ...
+    async def handle(self, call: Call, forward: Forward) -> Reply:
+        ...
 """
 
 from __future__ import annotations

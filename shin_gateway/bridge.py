@@ -25,7 +25,7 @@ from shin_gateway.arrivals import Arrival
 from shin_gateway.call import ANONYMOUS, Call, Caller
 from shin_gateway.callers import REALM
 from shin_gateway.delivery import Delivery
-from shin_gateway.diagnostics import Diagnostics
+from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import NotFound, Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
 from shin_gateway.layers import DELIVERY, NAMED_HOSTS, with_calls
@@ -33,6 +33,9 @@ from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
 log = logging.getLogger(__name__)
+
+_DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect", "certificate verify failed")
+"""What a client's alert, or its hanging up, says when it does not trust our CA."""
 
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
@@ -48,6 +51,7 @@ class Bridge:
     def __init__(self) -> None:
         self._native = NextLayer()
         self._callers: WeakKeyDictionary[connection.Client, Caller] = WeakKeyDictionary()
+        self._agents: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
 
     # Which connections are ours
 
@@ -73,21 +77,32 @@ class Bridge:
         server.address = (sni, port)
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        host = data.conn.sni or (data.context.server.address or ("",))[0]
-        self.diagnostics.note("untrusted_ca", host=host, detail=data.conn.error or "")
+        error = data.conn.error or ""
+        distrust = any(sign in error.lower() for sign in _DISTRUST)
+        self._note_tls("untrusted_ca" if distrust else "tls_failed", data, error)
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
+        error = data.conn.error or ""
+        self._note_tls("upstream_unverified" if "certificate" in error.lower() else "upstream_unreachable", data, error)
+
+    def _note_tls(self, event: EventName, data: tls.TlsData, error: str) -> None:
         host = data.conn.sni or (data.context.server.address or ("",))[0]
-        self.diagnostics.note("upstream_unverified", host=host, detail=data.conn.error or "")
+        self.diagnostics.note(event, host=host, client=self._agent(data.context.client), detail=error)
+
+    def _agent(self, client: connection.Client) -> str:
+        """Who is at the other end, as far as it has said: its user agent, else its address."""
+        return self._agents.get(client) or "{}:{}".format(*client.peername[:2])
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         host, port = flow.request.host, flow.request.port
         live = self.gateway.find(host, port)
+        if agent := flow.request.headers.get("user-agent"):
+            self._agents[flow.client_conn] = agent
         # The server's name in the handshake may still be one of ours where CONNECT gives an address.
         setattr(flow.client_conn, NAMED_HOSTS, live is not None or _is_address(host))
         self._identify(flow, live)
         if live is None and flow.response is None:
-            self.diagnostics.note("tunnelled", host=host, client=flow.request.headers.get("user-agent", ""))
+            self.diagnostics.note("tunnelled", host=host, client=self._agent(flow.client_conn))
 
     def _identify(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         """Take the proxy's credentials off the request; answer 407 where there have to be some."""
@@ -101,7 +116,8 @@ class Bridge:
                 raise Unauthenticated("The proxy wants a user name.")
             self._callers[flow.client_conn] = caller
         except Unauthenticated as refusal:
-            self.diagnostics.note("proxy_auth_missing", host=flow.request.host, detail=refusal.message)
+            client = self._agent(flow.client_conn)
+            self.diagnostics.note("proxy_auth_missing", host=flow.request.host, client=client, detail=refusal.message)
             headers = {"proxy-authenticate": f'Basic realm="{REALM}"', "content-type": "text/plain"}
             flow.response = http.Response.make(407, refusal.message, headers)
 
@@ -118,6 +134,7 @@ class Bridge:
 
     def _receive(self, flow: http.HTTPFlow) -> None:
         is_gateway = _is_gateway(flow)
+        self._meet(flow)
         live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
         if _is_absolute(flow):
             self._identify(flow, live)
@@ -133,6 +150,14 @@ class Bridge:
             flow.response = arrival
         else:
             self._take(flow, live, arrival)
+
+    def _meet(self, flow: http.HTTPFlow) -> None:
+        """A request that could be read shows that its sender trusts us."""
+        client = flow.client_conn
+        agent = flow.request.headers.get("user-agent", "")
+        if client.tls_established and self._agents.get(client) != agent:
+            self._agents[client] = agent
+            self.diagnostics.note("intercepted", host=flow.request.host, client=agent)
 
     def _policy_of(self, flow: http.HTTPFlow) -> LivePolicy | None:
         request = flow.request
@@ -158,9 +183,7 @@ class Bridge:
     def _take(self, flow: http.HTTPFlow, live: LivePolicy, arrival: Arrival) -> None:
         request = flow.request
         host = GATEWAY if arrival.origin is None else request.host
-        call = Call(
-            method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy
-        )
+        call = Call(method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy)
         client = flow.client_conn
         delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer, lambda: _drained(client))
         try:
@@ -253,13 +276,13 @@ def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response
     body = None if reply.streamed else reply.raw_body
     if body is not None:
         headers["content-length"] = str(len(body))
-    fields = tuple((name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
-                   for name, value in headers.items())
+    fields = tuple(
+        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in headers.items()
+    )
     reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
     now = time.time()
-    return http.Response(
-        version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now
-    )
+    return http.Response(version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now)
 
 
 def _add_ours(headers: CIMultiDict[str], call: Call) -> None:

@@ -56,7 +56,7 @@ class Delivery:
         if self._waiting is not None:
             self._waiting.cancel()
         else:
-            self._finish("cancelled", "client_left")
+            self._finish_left()
 
     async def answer(self) -> Reply | None:
         """The reply's head, a refusal's included; None when the client has left."""
@@ -122,7 +122,14 @@ class Delivery:
         finally:
             self._waiting = None
             if self._left:
-                self._finish("cancelled", "client_left")
+                self._finish_left()
+
+    def _finish_left(self) -> None:
+        """Many clients hang up at the stream's last event, and have had everything then."""
+        if self.reply is not None and self.reply.ended:
+            self._finish("completed", "")
+        else:
+            self._finish("cancelled", "client_left")
 
     def _finish(self, end: End, cause: str) -> None:
         if self._over:

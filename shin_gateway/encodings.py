@@ -14,7 +14,11 @@ from shin_gateway.errors import Invalid, TooLarge
 NAMES = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 """What is understood (RFC 9110 §8.4.1, RFC 7932, RFC 8878)."""
 
+_GZIP = 31
+"""zlib's number for a gzip header and the largest window."""
 _MAX_CODINGS = 4
+_MAX_MEMBERS = 1000
+"""gzip members or zstd frames in one body: empty ones cost time and give nothing that a size limit would see."""
 _STEP = 64 * 1024
 _MAX_WINDOW = 1 << 27
 """Bytes of history that a zstd frame may ask us to keep: 128 MB, the reference tool's own limit."""
@@ -34,29 +38,44 @@ class _Full(Exception):
     """More came out than there is room for."""
 
 
+def _counted(members: int) -> int:
+    if members >= _MAX_MEMBERS:
+        raise Invalid(f"The body has more than {_MAX_MEMBERS} compressed members.", param="content-encoding")
+    return members + 1
+
+
 class _Zlib:
     """gzip (several members too) and deflate with its zlib header or, as some senders have it, without."""
 
     def __init__(self, wbits: int) -> None:
         self._wbits = wbits
         self._inflate = zlib.decompressobj(wbits)
-        self._started = False
         self._finished = False
+        self._members = 1
 
     def feed(self, data: bytes, room: int) -> bytes:
         out = bytearray()
+        for start in range(0, len(data), _STEP):  # what follows a member is copied, so there must not be much
+            self._feed(data[start : start + _STEP], room, out)
+        return bytes(out)
+
+    def _feed(self, data: bytes, room: int, out: bytearray) -> None:
         while data:
-            if self._finished:
-                if self._wbits != 31 or not data.strip(b"\0"):
-                    break  # padding
-                self._inflate, self._finished = zlib.decompressobj(31), False
+            if self._finished and not self._next_member(data):
+                return
             out += self._inflate.decompress(data, max(1, room - len(out) + 1))
             if len(out) > room:
                 raise _Full
-            self._started = True
             self._finished = self._inflate.eof
             data = self._inflate.unused_data if self._finished else self._inflate.unconsumed_tail
-        return bytes(out)
+
+    def _next_member(self, data: bytes) -> bool:
+        """Begin another gzip member; False where padding follows, which is passed over."""
+        if self._wbits != _GZIP or not data.strip(b"\0"):
+            return False
+        self._members = _counted(self._members)
+        self._inflate, self._finished = zlib.decompressobj(_GZIP), False
+        return True
 
     def end(self) -> bool:
         return self._finished
@@ -107,7 +126,7 @@ class _Zstd:
 
     def __init__(self) -> None:
         self._frame = self._new()
-        self._used = False
+        self._frames = 1
         self._inside = False
 
     @staticmethod
@@ -121,6 +140,7 @@ class _Zstd:
             bite, data = data[:size], data[size:]
             while bite:
                 if self._frame.eof:
+                    self._frames = _counted(self._frames)
                     self._frame = self._new()
                 out += self._frame.decompress(bite)
                 self._inside = not self._frame.eof
@@ -138,8 +158,8 @@ _ZSTD_GROWTH = 128 * 1024 // 3
 """A zstd block takes at least 3 bytes and makes at most 128 kB: small bites bound what one call makes."""
 
 _CODINGS: dict[str, Callable[[], _Coding]] = {
-    "gzip": lambda: _Zlib(31),
-    "x-gzip": lambda: _Zlib(31),
+    "gzip": lambda: _Zlib(_GZIP),
+    "x-gzip": lambda: _Zlib(_GZIP),
     "deflate": _Deflate,
     "br": _Brotli,
     "zstd": _Zstd,

@@ -43,23 +43,23 @@ class Addons(AddonManager):
     """
 
     def __init__(self, owner: master.Master) -> None:
-        super().__init__(owner)
+        super().__init__(owner)  # type: ignore[no-untyped-call]
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
 
     def register(self, addon: Any) -> Any:
         self._listeners = {}
-        return super().register(addon)
+        return super().register(addon)  # type: ignore[no-untyped-call]
 
     def remove(self, addon: Any) -> None:
         self._listeners = {}
-        super().remove(addon)
+        super().remove(addon)  # type: ignore[no-untyped-call]
 
     def clear(self) -> None:
         self._listeners = {}
-        super().clear()
+        super().clear()  # type: ignore[no-untyped-call]
 
     def add(self, *addons: Any) -> None:
-        super().add(*addons)
+        super().add(*addons)  # type: ignore[no-untyped-call]
         self._listeners = {}  # what was asked for while an addon loaded did not see it yet
 
     async def handle_lifecycle(self, event: hooks.Hook) -> None:

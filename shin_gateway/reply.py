@@ -152,6 +152,11 @@ class Reply:
         return self._stream is not None and self._stream.takes_events
 
     @property
+    def ended(self) -> bool:
+        """Whether the stream's last event was read: what a client does after that is no leaving."""
+        return self._stream is not None and self._stream.ended
+
+    @property
     def error(self) -> Failure | None:
         """The error that the reply itself carried, at its beginning or later in the stream."""
         return self.failure or (self._stream.failure if self._stream is not None else None)
@@ -185,6 +190,10 @@ class Stream:
     @property
     def takes_events(self) -> bool:
         return self._framer is not None and (self._filtered or self._decoder is None)
+
+    @property
+    def ended(self) -> bool:
+        return self._framer is not None and self._ending.ended
 
     @property
     def failure(self) -> Failure | None:

@@ -18,7 +18,7 @@ from mitmproxy.proxy import mode_specs
 
 from shin_gateway.assembly import EXPECTED, Places, open_gateway
 from shin_gateway.bridge import Bridge
-from shin_gateway.ca import Authority
+from shin_gateway.ca import Authority, CAError
 from shin_gateway.config import Config
 from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.engine import SharedPortLoop, make_master
@@ -32,6 +32,8 @@ from shin_gateway.stores.heartbeats import Heartbeat
 from shin_gateway.upstream import UpstreamOptions
 
 log = logging.getLogger(__name__)
+
+DAY = 86400.0
 
 FLUSH = 5.0
 """Seconds that the rows of ended calls get to reach the state store at the end."""
@@ -69,6 +71,7 @@ class Worker:
         self._authority = Authority(places.home)
         self._watcher: PolicyWatcher
         self._heartbeat: Heartbeat
+        self._renewal: asyncio.Task[None]
 
     def prepare(self) -> None:
         """Set what has to stand before mitmproxy opens its ports. Raises PolicyErrors, RegistryError, CAError."""
@@ -78,6 +81,7 @@ class Worker:
         self._options.update(
             confdir=str(self._authority.folder),
             connection_strategy="lazy",
+            upstream_cert=False,  # names from an upstream's certificate could be outside of our CA's constraints
             allow_hosts=host_expressions(policies),
             **_trust(self.config, self.places.home, self._options),
         )
@@ -91,6 +95,17 @@ class Worker:
         self._watcher.start(gateway.policies)
         self._heartbeat = Heartbeat(gateway.state)
         self._heartbeat.start()
+        self._renewal = asyncio.create_task(self._renew(), name="CA renewal")
+
+    async def _renew(self) -> None:
+        """The CA lives for a year at most; a worker may live longer."""
+        while True:
+            await asyncio.sleep(DAY)
+            try:
+                await asyncio.to_thread(self._authority.ensure, self.gateway.policies.hosts)
+                self._options.update(confdir=str(self._authority.folder))
+            except CAError as error:
+                log.error("%s", error)
 
     async def _use(self, policies: PolicySet) -> None:
         await asyncio.to_thread(self._authority.ensure, policies.hosts)
@@ -102,6 +117,7 @@ class Worker:
         await self._watcher.reload()
 
     async def stop(self) -> None:
+        self._renewal.cancel()
         await self._watcher.stop()
         await self._heartbeat.stop()
         await self.gateway.stop()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shin_gateway.dialects.anthropic_messages import AnthropicMessages
-from shin_gateway.dialects.base import Dialect, Failure, Peek
+from shin_gateway.dialects.base import Dialect, Failure
 from shin_gateway.dialects.gemini_generate import GeminiGenerate
+from shin_gateway.dialects.heads import Peek
 from shin_gateway.dialects.openai_chat import OpenAIChat
 from shin_gateway.dialects.openai_completions import OpenAICompletions
 from shin_gateway.dialects.openai_embeddings import OpenAIEmbeddings

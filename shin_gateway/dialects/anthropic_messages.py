@@ -12,18 +12,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from shin_gateway.dialects.base import (
-    Dialect,
-    Failure,
-    Peek,
-    View,
-    event_of,
-    is_retryable,
-    peek_as,
-    require_model,
-    to_json,
-    whole_number,
-)
+from shin_gateway.dialects.base import Dialect, Failure, View, event_of, is_retryable, to_json
+from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
 from shin_gateway.dialects.json_spans import Channel, Slot, paths
 from shin_gateway.dialects.numbers import count, part_of
 from shin_gateway.dialects.parts import Part

@@ -8,14 +8,12 @@ reasoning. Definitions of tools are not texts, nor are ids, urls, encrypted cont
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
-from urllib.parse import quote, unquote
 
-import msgspec
-
+from shin_gateway.dialects.heads import Peek as Peek
+from shin_gateway.dialects.heads import rename_in_path
 from shin_gateway.dialects.json_spans import (
     Channel,
     Paths,
@@ -39,16 +37,6 @@ NO_PATHS: Paths = paths(())
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
-    """What decides where a call goes, without reading the rest of it."""
-
-    model: str | None = None
-    stream: bool = False
-    max_output: int | None = None
-    """The most output tokens the caller asks for; None: not said."""
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """An error that a stream carries after a 200: the status it would have had, the provider's words."""
 
@@ -68,11 +56,6 @@ class View(NamedTuple):
 
 
 NOTHING = View(())
-
-# Where a path names the model: Gemini and Vertex, Azure's deployments, Bedrock.
-_MODEL_IN_PATH = re.compile(
-    r"/(?:models|tunedModels|endpoints)/(?P<a>[^/?:]+)(?=:)|/deployments/(?P<b>[^/?]+)/|/model/(?P<c>[^/?]+)/(?:invoke|converse)"
-)
 
 
 class UsageReader(Protocol):
@@ -281,56 +264,6 @@ def _scan_leniently(data: bytes, wanted: Paths) -> tuple[str, Any, list[Slot]]:
         return text, *scan(text, wanted)
     except Invalid:
         return "", None, []
-
-
-def peek_as[T](body: bytes, kind: type[T]) -> T:
-    """Decode the few fields that `kind` names. Raises Invalid that names the field at fault."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise _wrong_field(str(error)) from None
-    except msgspec.DecodeError as error:
-        raise Invalid(f"The body is not valid JSON: {error}.") from None
-    except (RecursionError, UnicodeDecodeError):
-        raise Invalid("The body is not valid JSON: it is nested too deeply or not UTF-8.") from None
-
-
-def _wrong_field(message: str) -> Invalid:
-    what, _, where = message.partition(" - at ")
-    field = where.strip("`").removeprefix("$.")
-    if not field or field.startswith("$"):
-        return Invalid("The body must be a JSON object.")
-    return Invalid(f"{field}: {what[:1].lower()}{what[1:].replace('`', '')}.", param=field)
-
-
-def whole_number(value: object) -> int | None:
-    """A positive number of tokens, or None for anything else."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else None
-
-
-def require_model(model: object, path: str) -> str:
-    """The model from the body, else from the path. Raises Invalid."""
-    if model is None:
-        model = model_in_path(path)
-    if model is None:
-        raise Invalid("model: the name of a model is missing.", param="model")
-    if not isinstance(model, str) or not model.strip():
-        raise Invalid("model: must be a string that is not empty.", param="model")
-    return model
-
-
-def model_in_path(path: str) -> str | None:
-    found = _MODEL_IN_PATH.search(path)
-    return unquote(found[found.lastgroup or 0]) if found else None
-
-
-def rename_in_path(path: str, model: str) -> str:
-    """Raises Invalid where the path names no model."""
-    found = _MODEL_IN_PATH.search(path)
-    if found is None:
-        raise Invalid("model: the name of a model is missing.", param="model")
-    start, end = found.span(found.lastgroup or 0)
-    return path[:start] + quote(model, safe="@") + path[end:]
 
 
 def media_type(content_type: str) -> str:

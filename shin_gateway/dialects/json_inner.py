@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Between strings: punctuation, numbers and the letters of true, false and null.
 _OUTSIDE = re.compile(r"[\s{}\[\],:0-9+\-.eEtrufalsn]*")
-_INSIDE = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
+_INSIDE = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _OPENS = re.compile(r'\s*["{\[]')
 _HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _ESCAPE_LENGTH = 6

@@ -7,17 +7,8 @@ from typing import Any
 
 import msgspec
 
-from shin_gateway.dialects.base import (
-    Dialect,
-    Failure,
-    Peek,
-    event_of,
-    is_retryable,
-    peek_as,
-    require_model,
-    to_json,
-    whole_number,
-)
+from shin_gateway.dialects.base import Dialect, Failure, event_of, is_retryable, to_json
+from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
 from shin_gateway.dialects.numbers import count, part_of
 from shin_gateway.dialects.parts import Part
 from shin_gateway.errors import Refusal

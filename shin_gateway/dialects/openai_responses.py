@@ -12,17 +12,8 @@ from typing import Any
 
 import msgspec
 
-from shin_gateway.dialects.base import (
-    NOTHING,
-    Failure,
-    Peek,
-    View,
-    event_of,
-    peek_as,
-    require_model,
-    to_json,
-    whole_number,
-)
+from shin_gateway.dialects.base import NOTHING, Failure, View, event_of, to_json
+from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
 from shin_gateway.dialects.json_spans import Channel, Slot, paths
 from shin_gateway.dialects.openai import OpenAI, error_object, failure_from, usage_of
 from shin_gateway.dialects.parts import Part
@@ -193,9 +184,12 @@ def _closed(event: dict[str, Any], kind: str) -> list[Channel]:
 
 
 def _failure_of(event: dict[str, Any]) -> Failure | None:
-    if event.get("type") == "error":
+    kind = event.get("type")
+    if kind == "error":
         error = event.get("error")
         return failure_from(error if isinstance(error, dict) else {**event, "type": ""}, event.get("status"))
+    if kind != "response.failed":
+        return None
     reply = event.get("response")
     error = reply.get("error") if isinstance(reply, dict) else None
     return failure_from(error if isinstance(error, dict) else {})

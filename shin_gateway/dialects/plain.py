@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from shin_gateway.dialects.base import AnyEnding, Dialect, Ending, Failure, Peek, model_in_path, to_json
+from shin_gateway.dialects.base import AnyEnding, Dialect, Ending, Failure, to_json
+from shin_gateway.dialects.heads import Peek, model_in_path
 from shin_gateway.dialects.openai import error_object
 from shin_gateway.dialects.parts import Part
 from shin_gateway.errors import Refusal

@@ -159,7 +159,9 @@ async def test_a_stream_that_the_client_left_is_estimated(stand: Stand, provider
     assert (row.end, row.usage_source) == ("cancelled", "counted")
     assert row.output_tokens >= await counted(text, model)
     # Anthropic and Gemini have told the input by then.
-    assert row.input_tokens == (11 if path not in (CHAT, COMPLETIONS, RESPONSES) else await counted("Count me in", model))
+    assert row.input_tokens == (
+        11 if path not in (CHAT, COMPLETIONS, RESPONSES) else await counted("Count me in", model)
+    )
     assert row.cost is not None
     assert row.cost > 0
 

@@ -214,7 +214,9 @@ async def test_attempts_are_facts_of_the_row(stand: Stand, provider: FakeProvide
     assert [fact.split()[0] for fact in row.facts.values()] == ["429", "200"]
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-5", "", "1e99", "Fri, 99 Foo 2020", "Fri, 20 Nov 9999999 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-5", "", "1e99", "Fri, 99 Foo 2020", "Fri, 20 Nov 9999999 00:00:00 GMT"]
+)
 def test_nonsense_for_retry_after(value: str) -> None:
     now = datetime(2026, 11, 21, tzinfo=UTC)
     assert retry_after(CIMultiDict({"retry-after": value}), now) is None

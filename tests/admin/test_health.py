@@ -118,11 +118,11 @@ async def test_an_analytics_server_that_is_not_there_yet(
         assert ready.json["parts"]["analytics"]["why"] == "down; the log of the admin process says why"
         assert (calls.status, calls.kind) == (503, PROBLEM)
         relay = await asyncio.start_server(_relay(clickhouse.port), "127.0.0.1", port)
-        async with relay:
-            while (calls := await admin.get("/api/v1/calls")).status != 200 or len(calls.json["calls"]) < 5:
-                await asyncio.sleep(0.2)
-            assert [call["id"] for call in calls.json["calls"]] == [f"c{number:03}" for number in reversed(range(5))]
-            assert (await admin.get("/api/v1/usage")).json["days"][0]["cost"] == "0.0005"
+        while (calls := await admin.get("/api/v1/calls")).status != 200 or len(calls.json["calls"]) < 5:
+            await asyncio.sleep(0.2)
+        assert [call["id"] for call in calls.json["calls"]] == [f"c{number:03}" for number in reversed(range(5))]
+        assert (await admin.get("/api/v1/usage")).json["days"][0]["cost"] == "0.0005"
+    relay.close()
 
 
 def _relay(port: int):  # type: ignore[no-untyped-def]

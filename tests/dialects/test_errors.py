@@ -53,25 +53,25 @@ def serving(status: int, content_type: str, body: bytes) -> Iterator[str]:
 
 def chat(url: str, stream: bool) -> list[Any]:
     client = openai.OpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0)
-    reply = client.chat.completions.create(model="m", messages=[], stream=stream)  # type: ignore[call-overload]
+    reply = client.chat.completions.create(model="m", messages=[], stream=stream)
     return list(reply) if stream else [reply]
 
 
 def complete(url: str, stream: bool) -> list[Any]:
     client = openai.OpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0)
-    reply = client.completions.create(model="m", prompt="x", stream=stream)  # type: ignore[call-overload]
+    reply = client.completions.create(model="m", prompt="x", stream=stream)
     return list(reply) if stream else [reply]
 
 
 def respond(url: str, stream: bool) -> list[Any]:
     client = openai.OpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0)
-    reply = client.responses.create(model="m", input="x", stream=stream)  # type: ignore[call-overload]
+    reply = client.responses.create(model="m", input="x", stream=stream)
     return list(reply) if stream else [reply]
 
 
 def messages(url: str, stream: bool) -> list[Any]:
     client = anthropic.Anthropic(api_key="k", base_url=url, max_retries=0)
-    reply = client.messages.create(model="m", max_tokens=5, messages=[], stream=stream)  # type: ignore[call-overload]
+    reply = client.messages.create(model="m", max_tokens=5, messages=[], stream=stream)
     return list(reply) if stream else [reply]
 
 

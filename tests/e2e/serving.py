@@ -17,8 +17,8 @@ from mitmproxy.master import Master
 
 from shin_gateway.assembly import Places
 from shin_gateway.bridge import Bridge
-from shin_gateway.modes import proxy_modes
 from shin_gateway.engine import make_master
+from shin_gateway.modes import proxy_modes
 from shin_gateway.runner import Worker
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.rows import CallRow

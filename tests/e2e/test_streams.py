@@ -69,12 +69,12 @@ LONG = Answer(text="x" * 40_000_000, pieces=20_000)
 
 async def test_a_slow_reader_slows_the_upstream(serving: Serving, secure: FakeProvider) -> None:
     secure.default = LONG
-    async with serving.client() as client:
-        async with client.stream("POST", f"https://localhost:{secure.port}{PATH}", json=STREAM) as reply:
-            parts = reply.aiter_raw()
-            await anext(parts)
-            assert await _sent_when_still(secure) < 35_000_000, "everything was read ahead"
-            total = sum([len(part) async for part in parts])
+    url = f"https://localhost:{secure.port}{PATH}"
+    async with serving.client() as client, client.stream("POST", url, json=STREAM) as reply:
+        parts = reply.aiter_raw()
+        await anext(parts)
+        assert await _sent_when_still(secure) < 35_000_000, "everything was read ahead"
+        total = sum([len(part) async for part in parts])
     assert total > 40_000_000
 
 
