@@ -11,13 +11,14 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, http, tls
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
+from mitmproxy.proxy.server import ConnectionHandler
 from multidict import CIMultiDict
 
 from shin_gateway import arrivals, dialects
@@ -28,7 +29,7 @@ from shin_gateway.delivery import Delivery
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import NotFound, Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.layers import DELIVERY, NAMED_HOSTS, with_calls
+from shin_gateway.layers import DELIVERY, NAMED_HOSTS, CallStream, PartReady, with_calls
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
@@ -185,7 +186,7 @@ class Bridge:
         host = GATEWAY if arrival.origin is None else request.host
         call = Call(method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy)
         client = flow.client_conn
-        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer, lambda: _drained(client))
+        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
         try:
             call.caller = self._callers.get(client) or self.gateway.callers.by_credential(call)
         except Refusal as refusal:
@@ -206,9 +207,15 @@ class Bridge:
         if reply is not None:
             flow.response = _to_response(flow, call, reply)
 
-    async def shin_part(self, delivery: Delivery) -> None:
-        """Get the next part, once the client has taken the last one."""
-        await delivery.next_part()
+    async def shin_stream(self, delivery: Delivery) -> None:
+        """Send a streamed reply part by part, each once the client has taken the last one."""
+        client = delivery.stream.context.client
+        handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        room = _room(handler, client, delivery.stream)
+        part = b"first" if handler else b""
+        while part:
+            part = await delivery.next_part(room)
+            await handler.server_event(PartReady(delivery.stream, part))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Nothing on mitmproxy's own way is gathered."""
@@ -216,13 +223,20 @@ class Bridge:
             flow.response.stream = True
 
 
-async def _drained(client: connection.Client) -> None:
-    """Until the client's socket takes more: mitmproxy itself waits for that only when it reads."""
-    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+def _room(
+    handler: ConnectionHandler | None, client: connection.Client, stream: CallStream
+) -> Callable[[], Awaitable[None]]:
+    """Waits until the client takes more, by socket and by window: mitmproxy itself waits only when it reads."""
     transport = handler.transports.get(client) if handler else None
-    if transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
-        with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
-            await transport.writer.drain()
+    writer = transport.writer if transport else None
+
+    async def room() -> None:
+        if isinstance(writer, asyncio.StreamWriter):
+            with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
+                await writer.drain()
+        await stream.room()
+
+    return room
 
 
 def _is_gateway(flow: http.HTTPFlow) -> bool:

@@ -27,16 +27,12 @@ class Delivery:
     stops whichever runs, and lets go of the upstream.
     """
 
-    def __init__(
-        self, call: Call, forward: Callable[[Call], Awaitable[Reply]], drained: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, call: Call, forward: Callable[[Call], Awaitable[Reply]]) -> None:
         self.call = call
-        self._drained = drained
-        """Waits until the client's connection takes more."""
         self.body_limit = call.body_limit
-        self.part = b""
         self.cut = False
-        self.room: Callable[[], Awaitable[None]] | None = None
+        self.stream: Any = None
+        """The layer that the parts go to."""
         self.reply: Reply | None = None
         self._forward = forward
         self._waiting: asyncio.Task[Any] | None = None
@@ -73,21 +69,18 @@ class Delivery:
             log.exception("call %s failed", call.id)
             return refuse(call, Refusal("The gateway failed to handle this call."))
 
-    async def next_part(self) -> None:
-        """Put the next bytes for the client into `part`; b"" at the end."""
+    async def next_part(self, room: Callable[[], Awaitable[None]]) -> bytes:
+        """The next bytes for the client, once there is `room` for them; b"" at the end."""
         assert self.reply is not None
         if self._over or self._left:
-            self.part = b""
-            return
-        part = await self._unless_left(self._read(self.reply))
-        self.part = part or b""
-        self.call.outcome.reply_bytes += len(self.part)
+            return b""
+        part = await self._unless_left(self._read(self.reply, room)) or b""
+        self.call.outcome.reply_bytes += len(part)
+        return part
 
-    async def _read(self, reply: Reply) -> bytes:
+    async def _read(self, reply: Reply, room: Callable[[], Awaitable[None]]) -> bytes:
         try:
-            await self._drained()
-            if self.room is not None:
-                await self.room()
+            await room()
             return await reply.read()
         except Broken as broken:
             return self._break_off(reply, broken.cause)

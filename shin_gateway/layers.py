@@ -2,7 +2,7 @@
 
 mitmproxy answers a request either from the server connection that it opened itself or from a body
 that an addon holds whole. Ours come from a chain of coroutines, part by part. So the stream layer
-sends the head and then asks, with a hook of its own, for the next part until the reply has ended.
+sends the head and then lets a hook of its own send it part after part, until the reply has ended.
 
 Nothing else in the project knows mitmproxy's layers; tests/test_layers.py fails when an upgrade
 changes what this stands on.
@@ -11,7 +11,6 @@ changes what this stands on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,19 +55,30 @@ class Delivery(Protocol):
     @property
     def streamed(self) -> bool: ...
 
-    part: bytes
-    """The next bytes to send, after `ShinPartHook`; b"" at the end."""
     cut: bool
     """The stream broke where no error event can follow: the connection has to be closed."""
-    room: Callable[[], Awaitable[None]] | None
-    """Waits until the stream's own buffers are empty; set when the head goes out."""
+    stream: CallStream | None
+    """Where the parts go, once the head is out."""
 
 
 @dataclass
-class ShinPartHook(commands.StartHook):
-    """Get the next part of a reply. Not a Flow, or every mitmproxy addon would get an `update` as well."""
+class ShinStreamHook(commands.StartHook):
+    """The head of a streamed reply is out: send the parts, each as a `PartReady`.
 
+    One hook for the whole stream, beside the layers: a blocking one for each part costs more than the part.
+    It holds no Flow, or every mitmproxy addon would get an `update` as well.
+    """
+
+    blocking = False
     delivery: Delivery
+
+
+@dataclass
+class PartReady(events.Event):
+    """The next bytes of a stream's reply; b"" at the end."""
+
+    stream: CallStream
+    part: bytes
 
 
 class CallLayer(HttpLayer):
@@ -77,7 +87,21 @@ class CallLayer(HttpLayer):
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
             self.connections[self.context.client] = CallHttp2Server(self.context.fork())
-        yield from super()._handle_event(event)
+        if isinstance(event, PartReady):
+            yield from self._pass_on(event)
+        else:
+            yield from super()._handle_event(event)
+
+    def _pass_on(self, event: PartReady) -> layer.CommandGenerator[None]:
+        """To its stream, or through the tunnel in which the stream's own HTTP layer is. It may have gone meanwhile."""
+        if event.stream.context.layers[: len(self.context.layers)] != self.context.layers:
+            return
+        own = self.streams.get(event.stream.stream_id)
+        if own is event.stream or (own := self._tunnel()) is not None:
+            yield from self.event_to_child(own, event)
+
+    def _tunnel(self) -> HttpStream | None:
+        return next((stream for stream in self.streams.values() if stream.child_layer is not None), None)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = CallStream(self.context.fork(), stream_id)
@@ -163,12 +187,12 @@ class CallStream(HttpStream):
             yield from super().send_response(already_streamed)
             return
         if delivery.streamed:
-            yield from self._send_parts(delivery)
-        else:
-            yield from super().send_response(already_streamed)
+            yield from self._begin_stream(delivery)
+            return
+        yield from super().send_response(already_streamed)
         delivery.sent()
 
-    def _send_parts(self, delivery: Delivery) -> layer.CommandGenerator[None]:
+    def _begin_stream(self, delivery: Delivery) -> layer.CommandGenerator[None]:
         response, client = self.flow.response, self.context.client
         assert response is not None
         yield HttpResponseHook(self.flow)
@@ -176,21 +200,30 @@ class CallStream(HttpStream):
         if (yield from self.check_killed(False)):
             return
         yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
-        delivery.room = self.room
-        while True:
-            yield ShinPartHook(delivery)
-            if (yield from self.check_killed(False)):
-                return
-            if not delivery.part:
-                break
-            yield SendHttp(ResponseData(self.stream_id, delivery.part), client)
+        delivery.stream = self
+        yield ShinStreamHook(delivery)
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, PartReady):
+            yield from self._send_part(event.part)
+        else:
+            yield from super()._handle_event(event)
+
+    def _send_part(self, part: bytes) -> layer.CommandGenerator[None]:
+        delivery = self.delivery
+        assert delivery is not None
+        if part:
+            yield SendHttp(ResponseData(self.stream_id, part), self.context.client)
+            return
         if delivery.cut:
-            yield SendHttp(ResponseProtocolError(self.stream_id, "upstream broke off", ErrorCode.KILL), client)
+            error = ResponseProtocolError(self.stream_id, "upstream broke off", ErrorCode.KILL)
+            yield SendHttp(error, self.context.client)
             self.flow.live = False
             self.client_state = self.state_errored
             yield DropStream(self.stream_id)
-            return
-        yield from self.flow_done()
+        else:
+            yield from self.flow_done()
+        delivery.sent()
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError

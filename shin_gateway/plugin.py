@@ -13,13 +13,16 @@ from pathlib import Path
 
 from mitmproxy import connection, ctx, exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
 
 from shin_gateway.assembly import EXPECTED, Places, make_home
 from shin_gateway.bridge import Bridge
 from shin_gateway.modes import gateway_mode, upstream_login
 from shin_gateway.policy.match import GATEWAY
-from shin_gateway.runner import Worker
+from shin_gateway.runner import FLUSH, Worker
+from shin_gateway.stores.analytics import Analytics, open_analytics
 from shin_gateway.stores.embedded import EmbeddedState
+from shin_gateway.stores.shipper import Shipper
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ class Plugin(Bridge):
         self._started = asyncio.Event()
         self._worker: Worker | None = None
         self._state: EmbeddedState | None = None
+        self._shipper: Shipper | None = None
+        self._analytics: Analytics | None = None
 
     def load(self, loader: Loader) -> None:
         for name, (default, help) in _OPTIONS.items():
@@ -69,20 +74,47 @@ class Plugin(Bridge):
         if address and not any(f"//{GATEWAY}" in mode for mode in ctx.options.mode):
             ctx.options.update(mode=[*ctx.options.mode, gateway_mode(address)])
 
-    async def running(self) -> None:
+    def running(self) -> None:
+        # mitmproxy calls this either from a coroutine or from none, as a script loads early or late.
+        self._starting = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._open()
+        except (*EXPECTED, OSError) as error:
+            log.error("shin: %s", error)
+            ctx.master.shutdown()
+
+    async def _open(self) -> None:
         worker = self._worker
         assert worker is not None
         if not worker.config.stores.state:
             self._state = EmbeddedState(worker.places.home)
             await self._state.ensure()
         await worker.start()
+        if ctx.options.shin_ship:
+            await self._ship(worker)
         self._started.set()
+        # A script may load after mitmproxy has opened the ports that it knew of.
+        modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+        await ctx.master.addons.get("proxyserver").servers.update(modes)
+
+    async def _ship(self, worker: Worker) -> None:
+        where = worker.config.stores.analytics
+        path = where.read() if where else str(worker.places.home / "analytics.duckdb")
+        self._analytics = await open_analytics(path, keep=worker.config.log.retention)
+        self._shipper = Shipper(worker.gateway.state, self._analytics)
+        self._shipping = asyncio.create_task(self._shipper.run())
 
     async def client_connected(self, client: connection.Client) -> None:
         await self._started.wait()
 
     async def done(self) -> None:
         if self._worker is not None and self._started.is_set():
+            await self._worker.gateway.state.rows.flush(FLUSH)
+            if self._shipper is not None and self._analytics is not None:
+                await self._shipper.stop()
+                await self._analytics.close()
             await self._worker.stop()
         if self._state is not None:
             await self._state.stop()

@@ -21,6 +21,8 @@ SETTINGS = {
 }
 """Settings without which an addon would do nothing, or would dawdle."""
 
+CALLERS = ("ann-4711", "bob-4712", "cyd-4713")
+
 every_addon = pytest.mark.parametrize("addon", Registry.load([EXAMPLES]))
 both_ways = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
@@ -119,11 +121,11 @@ async def test_two_callers_never_see_each_others_data(
     async def ask(caller: str) -> None:
         for number in range(5):
             asked = await stand.ask(chat(f"I am {caller}, call {number}.", stream=stream), NAMED, caller=caller)
-            for other in {"ann", "bob", "cyd"} - {caller}:
+            for other in set(CALLERS) - {caller}:
                 assert other.encode() not in asked.body
             assert caller.encode() in asked.body
 
-    await asyncio.gather(*map(ask, ("ann", "bob", "cyd")))
+    await asyncio.gather(*map(ask, CALLERS))
 
 
 @every_addon
@@ -134,7 +136,7 @@ async def test_the_same_question_is_answered_to_each_caller(
     numbers = count(1)
     provider.rule = lambda _: Answer(text=f"secret-{next(numbers)}")
     await stand.start(line(addon))
-    for number, caller in enumerate(("ann", "bob", "cyd"), 1):
+    for number, caller in enumerate(CALLERS, 1):
         asked = await stand.ask(chat(stream=stream), NAMED, caller=caller)
         assert f"secret-{number}".encode() in asked.body
 

@@ -144,10 +144,12 @@ async def test_nothing_is_counted_when_the_policy_says_so(stand: Stand, provider
         assert (asked.outcome.usage, asked.outcome.usage_source, asked.outcome.cost) == (None, "", None)
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_stream_that_the_client_left_is_estimated(stand: Stand, provider: FakeProvider, path: str) -> None:
+@pytest.mark.parametrize(("path", "parts"), [(CHAT, 2), (COMPLETIONS, 1), (RESPONSES, 5), (MESSAGES, 4), (GEMINI, 1)])
+async def test_a_stream_that_the_client_left_is_estimated(
+    stand: Stand, provider: FakeProvider, path: str, parts: int
+) -> None:
     text = "Words without an end " * 20
-    provider.default = Answer(text=text, pieces=(text, "never seen"), stop=Stop("hang", after="parts", count=6))
+    provider.default = Answer(text=text, pieces=(text, "never seen"), stop=Stop("hang", after="parts", count=parts))
     await stand.start("meter: on\nlog: on")
     path, body = asking(path, "Count me in", stream=True)
     asked = await stand.begin(body, path)
