@@ -108,6 +108,8 @@ class Bridge:
     def _identify(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         """Take the proxy's credentials off the request; answer 407 where there have to be some."""
         authorization = flow.request.headers.pop("proxy-authorization", None)
+        if authorization is None and flow.client_conn in self._callers:
+            return  # said on CONNECT, or with an earlier request on this connection
         required = self.gateway.callers.required or (live is not None and live.policy.proxy_auth == "required")
         if authorization is None and not required:
             return
@@ -285,7 +287,7 @@ def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response
     version = flow.request.http_version
     headers = reply.headers
     _add_ours(headers, call)
-    if reply.streamed and version.startswith("HTTP/1") and "content-length" not in headers:
+    if reply.streamed and version == "HTTP/1.1" and "content-length" not in headers:
         headers["transfer-encoding"] = "chunked"
     body = None if reply.streamed else reply.raw_body
     if body is not None:

@@ -76,16 +76,17 @@ def _shadow_layer(addon: Addon[Any], forward: Forward) -> Forward:
         async def observed(_: Call) -> Reply:
             return (await inner(call)).shadow()
 
+        verdict = ""
         try:
             await addon.handle(call.shadow(), observed)
+            verdict = "" if inner.reply is not None else "answered"
         except Refusal as refusal:
-            if refusal is not inner.error:
-                call.note(**{f"shadow.{addon.name}": refusal.code})
+            verdict = "" if refusal is inner.error else refusal.code
         except Exception as error:
             if error is not inner.error:
                 log.error("addon %s failed in shadow on call %s", addon.name, call.id, exc_info=error)
-        if inner.reply is None and inner.error is None:
-            call.note(**{f"shadow.{addon.name}": call.facts.get(f"shadow.{addon.name}", "answered")})
+        if verdict:
+            call.note(**{f"shadow.{addon.name}": verdict})
         return await inner(call)
 
     return layer

@@ -154,6 +154,7 @@ def refuse(call: Call, refusal: Refusal) -> Reply:
     outcome.cause, outcome.addon = refusal.code, refusal.addon or ""
     headers: CIMultiDict[str] = CIMultiDict()
     headers["content-type"] = call.dialect.content_type
+    headers["request-id"] = call.id
     headers["x-should-retry"] = "true" if refusal.retryable else "false"
     retry_after = refusal.retry_after
     if retry_after is None and refusal.status in (429, 503, 529):

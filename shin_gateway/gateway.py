@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ class LivePolicy:
         if not self._in_flight:
             self._idle.set()
 
+    @property
+    def busy(self) -> bool:
+        return self._in_flight > 0
+
     async def drain(self) -> None:
         """Until the last call has ended."""
         await self._idle.wait()
@@ -94,6 +99,7 @@ class Gateway:
     providers: Providers = field(init=False)
     callers: Callers = field(init=False)
     policies: PolicySet = field(init=False)
+    draining: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.providers = Providers.load(self.config)
@@ -107,12 +113,29 @@ class Gateway:
         await self.use(load_policies(self.policy_dirs, self.registry))
 
     async def use(self, policies: PolicySet) -> None:
-        """Swap in another set of policies. Calls under way end on the chain that they began on."""
-        fresh = {policy.name: self._make(policy) for policy in policies.policies}
-        for live in fresh.values():
-            await live.start()
-        retired, self._live, self.policies = self._live, fresh, policies
-        for live in retired.values():
+        """Swap in another set of policies; those that did not change go on as they are.
+
+        Calls under way end on the chain that they began on. Raises what keeps an addon from starting: then nothing
+        has changed.
+        """
+        live = {policy.name: self._kept(policy) or self._make(policy) for policy in policies.policies}
+        before, kept = self._live, set(self._live.values())
+        fresh = [one for one in live.values() if one not in kept]
+        try:
+            for one in fresh:
+                await one.start()
+        except BaseException:
+            self._retire(fresh)
+            raise
+        self._live, self.policies = live, policies
+        self._retire(one for one in before.values() if one is not live.get(one.policy.name))
+
+    def _kept(self, policy: Policy) -> LivePolicy | None:
+        live = self._live.get(policy.name)
+        return live if live is not None and live.policy.digest == policy.digest else None
+
+    def _retire(self, retired: Iterable[LivePolicy]) -> None:
+        for live in retired:
             task = asyncio.create_task(live.retire())
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
@@ -138,14 +161,12 @@ class Gateway:
         policy = self.policies.gateway
         return None if policy is None else self._live[policy.name]
 
-    async def drain(self, patience: float) -> bool:
-        """Wait up to `patience` seconds for the calls in flight; whether all of them ended."""
-        waiting = [asyncio.ensure_future(live.drain()) for live in self._live.values()]
-        waiting += self._retiring
-        if not waiting:
-            return True
-        _, pending = await asyncio.wait(waiting, timeout=patience)
-        return not pending
+    async def drain(self) -> None:
+        """Until no call is in flight. From now on replies ask their clients to close the connection."""
+        self.draining = True
+        while busy := [live for live in self._live.values() if live.busy]:
+            await asyncio.gather(*(live.drain() for live in busy))
+        await asyncio.gather(*self._retiring)
 
     async def stop(self) -> None:
         """Let go of everything; calls still in flight are cut."""

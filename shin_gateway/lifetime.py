@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+
+READY = "ready\n"
+"""What the supervisor waits for on the pipe; anything else is why the child does not start."""
 
 
 def die_with_parent() -> None:
@@ -21,5 +25,15 @@ def die_with_parent() -> None:
 
 def say_ready(descriptor: int) -> None:
     """Tell the supervisor, who reads the other end of this pipe, that the ports are open."""
-    os.write(descriptor, b"ready\n")
+    _say(descriptor, READY)
+
+
+def say_failed(descriptor: int, why: str) -> None:
+    """Tell the supervisor why nothing will be open: it says so once, however many children fail for it."""
+    _say(descriptor, why)
+
+
+def _say(descriptor: int, words: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # its parent will be gone in a moment too
+        os.write(descriptor, words.encode(errors="replace")[:4096])
     os.close(descriptor)

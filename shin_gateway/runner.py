@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import re
@@ -23,7 +24,7 @@ from shin_gateway.config import Config
 from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.engine import SharedPortLoop, make_master
 from shin_gateway.gateway import Gateway
-from shin_gateway.lifetime import die_with_parent, say_ready
+from shin_gateway.lifetime import die_with_parent, say_failed, say_ready
 from shin_gateway.modes import upstream_login
 from shin_gateway.policy.match import GATEWAY, HostPattern
 from shin_gateway.policy.resolve import PolicySet, load_policies
@@ -207,12 +208,25 @@ def _handle_signals(made: master.Master, worker: Worker, patience: float) -> Non
 
     async def drain() -> None:
         await made.addons.get("proxyserver").servers.update([])
-        await worker.gateway.drain(patience)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await worker.gateway.drain()
+                await _handed_over(made)
         made.shutdown()
 
     loop.add_signal_handler(signal.SIGTERM, lambda: run(drain()))
     loop.add_signal_handler(signal.SIGINT, lambda: run(drain()))
     loop.add_signal_handler(signal.SIGHUP, lambda: run(worker.reload()))
+
+
+async def _handed_over(made: master.Master) -> None:
+    """Until the kernel has all that was written to clients: a slow reader's last part may still wait in our buffers."""
+    for handler in list(made.addons.get("proxyserver").connections.values()):
+        transport = handler.transports.get(handler.client)
+        while transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
+            if not transport.writer.transport.get_write_buffer_size():
+                break
+            await asyncio.sleep(0.05)
 
 
 def set_up_logging() -> None:
@@ -224,12 +238,13 @@ def set_up_logging() -> None:
 def main() -> None:
     die_with_parent()
     set_up_logging()
-    worker_options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
+    worker_options, ready = msgspec.json.decode(sys.argv[1], type=WorkerOptions), int(sys.argv[2])
     try:
         with asyncio.Runner(loop_factory=SharedPortLoop) as runner:
-            runner.run(serve(worker_options, int(sys.argv[2])))
+            runner.run(serve(worker_options, ready))
     except EXPECTED as error:
-        sys.exit(f"shin: {error}")
+        say_failed(ready, str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

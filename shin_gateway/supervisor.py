@@ -1,9 +1,11 @@
-"""The parent: starts the embedded stores, the workers and the admin process, restarts what dies, ends them in order."""
+"""The parent: starts the embedded stores, the workers and the admin process, ends them in order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import fcntl
 import importlib.metadata
 import ipaddress
 import json
@@ -13,27 +15,29 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from shin_gateway.assembly import EXPECTED, Places, make_home
+from shin_gateway import running
+from shin_gateway.assembly import EXPECTED, Places, make_home, state_url
 from shin_gateway.ca import Authority
+from shin_gateway.children import CannotStart, Child
 from shin_gateway.config import Config, Listen
 from shin_gateway.modes import proxy_modes
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.stores.embedded import EmbeddedState
+from shin_gateway.stores.state import StateStore
 
 log = logging.getLogger(__name__)
 
-START = 30.0
-"""Seconds a child gets to open its ports."""
 DRAIN = 30.0
-"""Seconds that calls in flight get to end."""
-PAUSES = (0.2, 10.0)
-"""Seconds before a child that died is started again, the first time and at most."""
+"""Seconds that calls in flight get to end, unless somebody says otherwise."""
+LEFTOVERS = 20.0
+"""Seconds that the children of a killed `shin run` get to end before a new one gives up."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,12 @@ class RunOptions:
     modes: list[str] | tuple[str, ...] = ()
     set: list[str] | tuple[str, ...] = ()
     ready_file: Path | None = None
+    drain: float = DRAIN
+    """Seconds that calls in flight get to end after SIGTERM."""
 
     @property
     def places(self) -> Places:
         return Places(self.home, self.config, list(self.policies), list(self.addons))
-
-
-class CannotStart(Exception):
-    """Why nothing runs, in words for the person who typed the command."""
 
 
 def run(options: RunOptions) -> int:
@@ -76,6 +78,7 @@ def run_admin(options: RunOptions) -> int:
 
 def _explained(work: Callable[[], Awaitable[None]]) -> int:
     """One line for whatever was to be expected, no traceback."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
         asyncio.run(_awaited(work))
     except (CannotStart, *EXPECTED) as error:
@@ -96,15 +99,48 @@ async def _run(options: RunOptions) -> None:
     make_home(options.home)
     config = options.places.read()
     policies = load_policies(options.places.policy_dirs(config), options.places.registry(config))
-    listen = _open_ports(_listen(options, config), config)
-    Authority(options.home).ensure(policies.hosts)
-    supervisor = Supervisor(options, config, listen, policies)
+    async with _alone(options.home) as lock:
+        listen = _open_ports(_listen(options, config), config)
+        Authority(options.home).ensure(policies.hosts)
+        supervisor = Supervisor(options, config, listen, policies, lock)
+        try:
+            if await supervisor.start():
+                supervisor.announce()
+                await supervisor.until_signal()
+        finally:
+            await supervisor.stop()
+
+
+@contextlib.asynccontextmanager
+async def _alone(home: Path) -> AsyncIterator[int]:
+    """Hold the home's lock: one `shin run` for each home. The descriptor goes to whoever must end before the next.
+
+    Raises CannotStart when another one runs.
+    """
+    lock = os.open(home / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        await supervisor.start()
-        supervisor.announce()
-        await supervisor.until_signal()
+        deadline = time.monotonic() + LEFTOVERS
+        while not _locked(lock):
+            other = running.read(home / "run.json")
+            if other is None or other.alive or time.monotonic() > deadline:
+                raise CannotStart(_occupied(home, other))
+            await asyncio.sleep(0.1)  # a killed one's admin process is still ending
+        yield lock
     finally:
-        await supervisor.stop()
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _occupied(home: Path, other: running.Running | None) -> str:
+    who = f" (process {other.pid}, proxy on {other.proxy})" if other else ""
+    return f"another shin run{who} uses {home}: end it, or take another --home"
 
 
 def _listen(options: RunOptions, config: Config) -> Listen:
@@ -123,7 +159,8 @@ def _open_ports(listen: Listen, config: Config) -> Listen:
         raise CannotStart(
             f"listening on {listen.host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
         )
-    ports = {name: _free_port(listen.host, getattr(listen, name), name) for name in _PORTS}
+    with contextlib.ExitStack() as probes:  # all at once, so that no two get the same free one
+        ports = {name: _free_port(probes, listen.host, getattr(listen, name), name) for name in _PORTS}
     return listen.model_copy(update=ports)
 
 
@@ -137,120 +174,62 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _free_port(host: str, port: int, name: str) -> int:
+def _free_port(probes: contextlib.ExitStack, host: str, port: int, name: str) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"cannot listen on {host}:{port}: {error.strerror}; another program has it? Try {_PORTS[name]}"
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-class Child:
-    """A process that is started again when it dies."""
-
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name = name
-        self._command = command
-        self._process: asyncio.subprocess.Process | None = None
-        self._ending = False
-        self._pause = PAUSES[0]
-
-    async def start(self) -> None:
-        """Return when it says that it is ready. Raises CannotStart."""
-        reading, writing = os.pipe()
-        os.set_inheritable(writing, True)
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(writing),
-                pass_fds=[writing],
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which lets calls in flight end
-            )
-        finally:
-            os.close(writing)
-        if not await _says_ready(reading):
-            code = self._process.returncode if self._process.returncode is not None else "none"
-            raise CannotStart(f"the {self.name} did not start (exit status {code}; its own words are above)")
-
-    async def keep(self) -> None:
-        """Start it again whenever it dies. Runs until cancelled."""
-        while True:
-            assert self._process is not None
-            began = time.monotonic()
-            code = await self._process.wait()
-            if self._ending:
-                return
-            self._pause = PAUSES[0] if time.monotonic() - began > 60 else min(self._pause * 2, PAUSES[1])
-            log.error("the %s ended with status %s; starting it again", self.name, code)
-            await asyncio.sleep(self._pause)
-            try:
-                await self.start()
-            except CannotStart as error:
-                log.error("%s", error)
-
-    def signal(self, number: int) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-
-    async def stop(self, patience: float) -> None:
-        self._ending = True
-        if self._process is None:
-            return
-        self.signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self._process.wait(), patience)
-        except TimeoutError:
-            log.warning("the %s did not end in %.0f s and is killed", self.name, patience)
-            self._process.kill()
-            await self._process.wait()
-
-
-async def _says_ready(descriptor: int) -> bool:
-    """Whether the pipe brings a word before its other end is closed."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
-    )
+    probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return bool(await asyncio.wait_for(reader.read(16), START))
-    except TimeoutError:
-        return False
-    finally:
-        transport.close()
+        probe.bind((host, port))
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {host}:{port}: {error.strerror}; another program has it? Try {_PORTS[name]}"
+        ) from None
+    return int(probe.getsockname()[1])
 
 
 class Supervisor:
-    """All children of one `shin run`."""
+    """All children of one `shin run`. The admin process keeps `lock`: analytics has room for one at a time."""
 
-    def __init__(self, options: RunOptions, config: Config, listen: Listen, policies: PolicySet) -> None:
+    def __init__(self, options: RunOptions, config: Config, listen: Listen, policies: PolicySet, lock: int) -> None:
         self._options = options
+        self._config = config
         self._listen = listen
         self._policies = policies
         self._state = None if config.stores.state else EmbeddedState(options.home)
+        self._watching: asyncio.Task[None] | None = None
         count = options.workers or config.workers
-        modes = _modes(options, config, listen)
-        self._workers = [Child(f"worker {number + 1}", _worker_command(options, modes)) for number in range(count)]
-        self._admin = Child("admin process", _admin_command(options, listen))
-        self._tasks: list[asyncio.Task[None]] = []
+        worker = _worker_command(options, _modes(options, config, listen))
+        self._workers = [Child(f"worker {number + 1}", worker) for number in range(count)]
+        self._admin = Child("admin process", _admin_command(options, listen), [lock])
         self._ended = asyncio.Event()
 
-    async def start(self) -> None:
+    async def start(self) -> bool:
+        """Return True when everything serves, False when a signal came before that. Raises CannotStart, StoreError."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        starting = loop.create_task(self._start())
+        ended = loop.create_task(self._ended.wait())
+        await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return False
+        starting.result()
+        return True
+
+    async def _start(self) -> None:
         if self._state is not None:
             await self._state.ensure()
-            self._tasks.append(loop.create_task(self._state.watch()))
+            self._watching = asyncio.create_task(self._state.watch(), name="embedded state store")
+        # Said once here, rather than by every child.
+        await (await StateStore.connect(state_url(self._config, self._options.home))).close()
         children = [*self._workers, self._admin]
         await asyncio.gather(*(child.start() for child in children))
-        self._tasks += [loop.create_task(child.keep()) for child in children]
+        for child in children:
+            child.keep()
 
     def _reload(self) -> None:
         for worker in self._workers:
@@ -262,11 +241,11 @@ class Supervisor:
     async def stop(self) -> None:
         """Workers drain first, then the admin process ships what they left, then the store goes."""
         (self._options.home / "run.json").unlink(missing_ok=True)
-        await asyncio.gather(*(worker.stop(DRAIN + 10) for worker in self._workers))
+        await asyncio.gather(*(worker.stop(self._options.drain + 10) for worker in self._workers))
         await self._admin.stop(15)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._state is not None:
             await self._state.stop()
 
@@ -274,7 +253,7 @@ class Supervisor:
         """Tell other commands, and whoever sits at the terminal, what runs where."""
         listen = self._listen
         host = f"[{listen.host}]" if ":" in listen.host else listen.host
-        running = {
+        said = {
             "pid": os.getpid(),
             "proxy": f"{host}:{listen.proxy_port}",
             "gateway": f"{host}:{listen.gateway_port}",
@@ -286,9 +265,9 @@ class Supervisor:
         for file in (self._options.home / "run.json", self._options.ready_file):
             if file is not None:
                 temporary = file.with_name(f"{file.name}.new")
-                temporary.write_text(json.dumps(running))
+                temporary.write_text(json.dumps(said))
                 temporary.replace(file)
-        print(_banner(running, self._options.home, len(self._workers)), flush=True)
+        print(_banner(said, self._options.home, len(self._workers)), flush=True)
 
 
 def rewrites(policies: PolicySet) -> bool:
@@ -303,37 +282,31 @@ def _modes(options: RunOptions, config: Config, listen: Listen) -> list[str]:
 
 
 def _worker_command(options: RunOptions, modes: list[str]) -> list[str]:
-    said = {
-        "home": str(options.home),
-        "config": str(options.config.absolute()) if options.config else None,
-        "policies": [str(path.absolute()) for path in options.policies],
-        "addons": [str(path.absolute()) for path in options.addons],
-        "modes": modes,
-        "set": list(options.set),
-        "drain": DRAIN,
-    }
+    said = {**_places(options), "modes": modes, "set": list(options.set), "drain": options.drain}
     return [sys.executable, "-O", "-m", "shin_gateway.runner", msgspec.json.encode(said).decode()]
 
 
 def _admin_command(options: RunOptions, listen: Listen) -> list[str]:
-    said = {
+    said = {**_places(options), "host": listen.host, "port": listen.admin_port}
+    return [sys.executable, "-O", "-m", "shin_gateway.admin", msgspec.json.encode(said).decode()]
+
+
+def _places(options: RunOptions) -> dict[str, Any]:
+    return {
         "home": str(options.home),
         "config": str(options.config.absolute()) if options.config else None,
         "policies": [str(path.absolute()) for path in options.policies],
         "addons": [str(path.absolute()) for path in options.addons],
-        "host": listen.host,
-        "port": listen.admin_port,
     }
-    return [sys.executable, "-O", "-m", "shin_gateway.admin", msgspec.json.encode(said).decode()]
 
 
-def _banner(running: dict[str, object], home: Path, workers: int) -> str:
-    proxy, gateway = running["proxy"], running["gateway"]
-    return f"""Shin Gateway {running["version"]} runs ({workers} worker{"s" if workers > 1 else ""}, state in {home}).
+def _banner(said: dict[str, Any], home: Path, workers: int) -> str:
+    proxy, gateway, admin = (running.reachable(said[name]) for name in ("proxy", "gateway", "admin"))
+    return f"""Shin Gateway {said["version"]} runs ({workers} worker{"s" if workers > 1 else ""}, state in {home}).
 
   proxy    http://{proxy}    for agents and SDKs that take HTTPS_PROXY
   gateway  http://{gateway}    for applications that take a base URL
-  admin    http://{running["admin"]}    health, recent calls, policies
+  admin    http://{admin}    health, recent calls, policies
 
 Paste one of these next:
 

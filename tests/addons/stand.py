@@ -91,9 +91,9 @@ class Asked:
         return self
 
     async def next(self) -> bytes:
-        await self.delivery.next_part()
-        self.body += self.delivery.part
-        return self.delivery.part
+        part = await self.delivery.next_part(_no_wait)
+        self.body += part
+        return part
 
 
 class Stand:
@@ -146,7 +146,7 @@ class Stand:
             method=method, headers=sent, arrival=arrival, host="gateway", policy=live.policy, raw_body=raw,
             caller=Caller(caller, "user"),
         )  # fmt: skip
-        return Delivery(call, live.answer, _no_wait)
+        return Delivery(call, live.answer)
 
     async def begin(self, body: Any, path: str = CHAT, **how: Any) -> Asked:
         """The call with its head answered, nothing of a stream read yet."""

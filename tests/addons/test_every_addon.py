@@ -101,7 +101,7 @@ async def test_the_client_leaves_during_the_stream(stand: Stand, provider: FakeP
     await stand.start(line(addon))
     asked = await stand.begin(chat(stream=True), NAMED)
     await asked.next()
-    waiting = asyncio.ensure_future(asked.delivery.next_part())
+    waiting = asyncio.ensure_future(asked.next())
     await asyncio.sleep(0)
     asked.delivery.client_left()
     await waiting

@@ -1,0 +1,62 @@
+"""What `layers.py` stands on in mitmproxy. When an upgrade changes it, this says where to look."""
+
+from __future__ import annotations
+
+import inspect
+
+from mitmproxy import hooks
+from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy.layers import http
+from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from mitmproxy.proxy.server import ConnectionHandler
+
+from shin_gateway.layers import CallLayer, CallStream, ShinStreamHook
+
+
+def test_streams_are_made_and_answered_where_we_override_them() -> None:
+    for ours, theirs in ((CallLayer, http.HttpLayer), (CallStream, http.HttpStream)):
+        for name, method in vars(ours).items():
+            if inspect.isfunction(method) and hasattr(theirs, name):
+                ours_takes = list(inspect.signature(method).parameters)
+                assert ours_takes == list(inspect.signature(getattr(theirs, name)).parameters), name
+    assert {"make_stream", "_handle_event"} <= vars(http.HttpLayer).keys()
+    assert {
+        "send_response",
+        "handle_protocol_error",
+        "state_consume_request_body",
+        "flow_done",
+        "check_killed",
+    } <= vars(http.HttpStream).keys()
+
+
+def test_a_stream_makes_no_other_kind_of_stream() -> None:
+    """`make_stream` is the one place where mitmproxy makes an HttpStream."""
+    assert inspect.getsource(http).count("HttpStream(") - inspect.getsource(http).count("class HttpStream(") == 2
+    assert "self.streams[stream_id] = HttpStream(ctx, stream_id)" in inspect.getsource(http.HttpLayer.make_stream)
+
+
+def test_the_class_of_a_fresh_http_layer_is_all_that_differs() -> None:
+    assert vars(CallLayer).keys().isdisjoint({"__init__", "__slots__"})
+    assert "streams" in inspect.getsource(http.HttpLayer.__init__)
+
+
+def test_a_hook_that_does_not_block_is_still_run() -> None:
+    assert hooks.all_hooks["shin_stream"] is ShinStreamHook
+    assert not ShinStreamHook.blocking
+    source = inspect.getsource(ConnectionHandler)
+    assert "if hook.blocking:" in source
+    assert "async def server_event" in source
+    assert issubclass(ShinStreamHook, commands.StartHook)
+
+
+def test_a_connections_own_protocol_can_be_chosen() -> None:
+    assert "self.connections.setdefault(self.context.client, http_conn)" in inspect.getsource(
+        http.HttpLayer._handle_event
+    )
+    assert "self.h2_conn = BufferedH2Connection" in inspect.getsource(Http2Server.__mro__[1])
+    assert "stream_buffers" in BufferedH2Connection.__annotations__
+
+
+def test_layers_queue_events_while_they_wait() -> None:
+    assert "_paused_event_queue" in inspect.getsource(layer.Layer)
