@@ -106,14 +106,14 @@ class Meter(Addon[MeterSettings]):
             return reply
         if reply.streamed:
             self._watch(call, reply, asking is not None)
-        elif reply.body:
-            await self._read_whole(call, reply.body)
+        elif body := _legible(reply):
+            await self._read_whole(call, body)
         return reply
 
     async def _read_whole(self, call: Call, body: bytes) -> None:
         dialect = call.dialect
-        found = _account(dialect, body) if len(body) <= AT_ONCE else await asyncio.to_thread(_account, dialect, body)
-        usage, model = found
+        account = dialect.account
+        usage, model = account(body) if len(body) <= AT_ONCE else await asyncio.to_thread(account, body)
         if usage is not None:
             self._note(call, usage, "provider", model)
         elif self.settings.count_missing:
@@ -156,6 +156,13 @@ class Meter(Addon[MeterSettings]):
         outcome.cost = self._prices.cost(provider, _asked_model(call), usage) if cost is None else cost
 
 
+def _legible(reply: Reply) -> bytes | None:
+    try:
+        return reply.body
+    except Refusal:  # a compression that is broken or unknown is the client's to see
+        return None
+
+
 def _asking(call: Call) -> Call | None:
     """The call with a request for usage in it, for one attempt; None where it needs none."""
     place = call.target or call.arrival.row
@@ -178,10 +185,6 @@ async def _forward_as(asking: Call, call: Call, forward: Forward) -> Reply:
         return await forward(asking)
     finally:
         call.target = asking.target
-
-
-def _account(dialect: Dialect, body: bytes) -> tuple[Usage | None, str | None]:
-    return dialect.usage(body), dialect.model_of(body)
 
 
 def _asked_model(call: Call) -> str:

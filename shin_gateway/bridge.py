@@ -207,6 +207,8 @@ class Bridge:
         call.outcome.timings.started_at = time.perf_counter()
         reply = await delivery.answer()
         if reply is not None:
+            if self.gateway.draining and flow.request.http_version.startswith("HTTP/1"):
+                reply.headers["connection"] = "close"
             flow.response = _to_response(flow, call, reply)
 
     async def shin_stream(self, delivery: Delivery) -> None:

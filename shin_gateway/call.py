@@ -41,6 +41,8 @@ class Caller:
 
 ANONYMOUS = Caller()
 NO_PEEK = Peek()
+WITHOUT_TEXTS = ("models", "other")
+"""Kinds of calls whose bodies, if they have any, are not understood."""
 
 
 def make_id() -> str:
@@ -118,7 +120,7 @@ class Call:
     def peek(self) -> Peek:
         """Model, stream and the like, read in one pass. Raises Invalid that names the field."""
         if self._peek is None:
-            self._peek = NO_PEEK if self.kind in ("models", "other") else self.dialect.peek(self.body, self.path)
+            self._peek = NO_PEEK if self.kind in WITHOUT_TEXTS else self.dialect.peek(self.body, self.path)
         return self._peek
 
     @property
@@ -138,7 +140,9 @@ class Call:
         self._peek = None
 
     def rewrite(self, rewriter: Rewriter) -> None:
-        """Apply `rewriter` to every text of the call, leaving all other bytes as they came."""
+        """Apply `rewriter` to every text of the call, leaving all other bytes as they came. Raises Invalid."""
+        if self.kind in WITHOUT_TEXTS:
+            return
         self.body = self.dialect.rewrite_call(self.body, rewriter)
 
     def shadow(self) -> Call:

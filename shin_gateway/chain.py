@@ -39,10 +39,25 @@ def _enforcing_layer(addon: Addon[Any], forward: Forward) -> Forward:
         try:
             return await handle(call, forward)
         except Refusal as refusal:
-            refusal.addon = refusal.addon or name
+            if refusal.addon is None:
+                refusal.addon = name
             raise
         except Exception as error:
             raise failed_closed(name, call, error) from error
+
+    return layer
+
+
+def bare(forward: Forward) -> Forward:
+    """`forward` as no addon's layer: what it refuses, no addon has refused."""
+
+    async def layer(call: Call) -> Reply:
+        try:
+            return await forward(call)
+        except Refusal as refusal:
+            if refusal.addon is None:
+                refusal.addon = ""
+            raise
 
     return layer
 

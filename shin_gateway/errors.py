@@ -36,7 +36,7 @@ class Refusal(Exception):
         self.param = param
         """Name of the field of the call that is at fault, if one is."""
         self.addon: str | None = None
-        """The addon that refused, filled in by the chain."""
+        """The addon that refused, filled in by the chain; "" where none did."""
 
 
 class Invalid(Refusal):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,29 @@ from shin_gateway.upstream import Upstream
 log = logging.getLogger(__name__)
 
 
+Aim = Callable[[Call], None]
+"""Gives a call the target that it names itself. Raises Refusal."""
+
+
 class LivePolicy:
     """A policy with its addons running. A retired one stops them when its last call has ended."""
 
-    def __init__(self, policy: Policy, addons: list[Addon[Any]], innermost: Forward) -> None:
+    def __init__(self, policy: Policy, addons: list[Addon[Any]], find_target: Aim, innermost: Forward) -> None:
         self.policy = policy
         self._addons = addons
-        self._forward = _onion(addons, innermost)
+        self._forward = _onion(addons, find_target, innermost)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def start(self) -> None:
-        for addon in self._addons:
-            await addon.start()
+        """Raises what keeps an addon from starting; the others are stopped again then."""
+        for count, addon in enumerate(self._addons):
+            try:
+                await addon.start()
+            except BaseException:
+                await _stop(self._addons[:count])
+                raise
 
     async def answer(self, call: Call) -> Reply:
         """Take a call through the chain. Raises Refusal."""
@@ -67,24 +76,38 @@ class LivePolicy:
     async def retire(self) -> None:
         """Stop the addons when the last call has ended."""
         await self.drain()
-        for addon in self._addons:
-            try:
-                await addon.stop()
-            except Exception:
-                log.exception("addon %s failed to stop", addon.name)
+        await _stop(self._addons)
 
 
-def _onion(addons: list[Addon[Any]], innermost: Forward) -> Forward:
-    """Observers see every call, also one that was refused on arrival; nothing further in does."""
+async def _stop(addons: list[Addon[Any]]) -> None:
+    for addon in addons:
+        try:
+            await addon.stop()
+        except Exception:
+            log.exception("addon %s failed to stop", addon.name)
+
+
+def _onion(addons: list[Addon[Any]], find_target: Aim, innermost: Forward) -> Forward:
+    """Observers see every call, also one that was refused on arrival; nothing further in does.
+
+    A call that no addon of the route stage gave a target gets its own before the wire stage, which goes by it.
+    """
     observers = [addon for addon in addons if addon.stage is Stage.OBSERVE]
-    inner = chain.build([addon for addon in addons if addon.stage is not Stage.OBSERVE], innermost)
+    wire = chain.build([addon for addon in addons if addon.stage is Stage.WIRE], innermost)
+
+    async def aimed(call: Call) -> Reply:
+        if call.target is None:
+            find_target(call)
+        return await wire(call)
+
+    inner = chain.build([addon for addon in addons if Stage.OBSERVE < addon.stage < Stage.WIRE], chain.bare(aimed))
 
     async def admitted(call: Call) -> Reply:
         if call.refusal is not None:
             raise call.refusal
         return await inner(call)
 
-    return chain.build(observers, admitted)
+    return chain.build(observers, chain.bare(admitted))
 
 
 @dataclass
@@ -119,15 +142,16 @@ class Gateway:
         has changed.
         """
         live = {policy.name: self._kept(policy) or self._make(policy) for policy in policies.policies}
-        before, kept = self._live, set(self._live.values())
-        fresh = [one for one in live.values() if one not in kept]
+        started: list[LivePolicy] = []
         try:
-            for one in fresh:
-                await one.start()
+            for one in live.values():
+                if one is not self._live.get(one.policy.name):
+                    await one.start()
+                    started.append(one)
         except BaseException:
-            self._retire(fresh)
+            self._retire(started)
             raise
-        self._live, self.policies = live, policies
+        before, self._live, self.policies = self._live, live, policies
         self._retire(one for one in before.values() if one is not live.get(one.policy.name))
 
     def _kept(self, policy: Policy) -> LivePolicy | None:
@@ -143,13 +167,10 @@ class Gateway:
     def _make(self, policy: Policy) -> LivePolicy:
         services = Services(state=self.state)
         addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
-        return LivePolicy(policy, addons, self._forward)
+        return LivePolicy(policy, addons, self._aim, chain.bare(self.upstream.forward))
 
-    async def _forward(self, call: Call) -> Reply:
-        """The innermost layer: ask the target that an addon chose, or the one that the call names."""
-        if call.target is None:
-            aim(call, self.providers, self.config)
-        return await self.upstream.forward(call)
+    def _aim(self, call: Call) -> None:
+        aim(call, self.providers, self.config)
 
     def find(self, host: str, port: int | None = None) -> LivePolicy | None:
         """The policy for calls to `host`; None when no policy names it."""

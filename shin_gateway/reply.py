@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from multidict import CIMultiDict
 
 from shin_gateway import encodings, texts
-from shin_gateway.errors import Refusal
+from shin_gateway.errors import Refusal, UpstreamFailed
 
 if TYPE_CHECKING:
     from shin_gateway.dialects import Dialect
@@ -98,12 +98,11 @@ class Reply:
 
     @property
     def body(self) -> bytes | None:
-        """The whole body without its content-encoding; None when streamed. Raises Invalid."""
+        """The whole body without its content-encoding; None when streamed. Raises UpstreamFailed."""
         if self._raw is None:
             return None
         if self._body is None:
-            coding = self.headers.get("content-encoding", "")
-            self._body = encodings.decode(self._raw, coding, MAX_DECODED) if coding else self._raw
+            self._body = _decoded(self._raw, self.headers.get("content-encoding", ""))
         return self._body
 
     @body.setter
@@ -167,6 +166,13 @@ class Reply:
             self._stream.close()
 
 
+def _decoded(raw: bytes, coding: str) -> bytes:
+    try:
+        return encodings.decode(raw, coding, MAX_DECODED) if coding else raw
+    except Refusal as refusal:  # the upstream's fault, not the client's
+        raise UpstreamFailed("The upstream's reply cannot be decompressed.", code="upstream_encoding") from refusal
+
+
 MAX_DECODED = 256 * 1024 * 1024
 """Bytes that a compressed whole reply may inflate to."""
 
@@ -178,7 +184,7 @@ class Stream:
         self._source = source
         self._framer = framer
         """Splits bytes into parts; None for a body that has no parts, such as a file."""
-        self._decoder = encodings.Decoder(coding) if coding else None
+        self._decoder = encodings.Decoder(coding) if coding and framer else None
         self._keepalive = dialect.keepalive if framer and not coding else None
         self._ending = dialect.ending()
         self._stages: list[_Filtering | _Observing] = []

@@ -174,10 +174,19 @@ def _headers(call: Call) -> CIMultiDict[str]:
 
 def _framer(call: Call, answer: aiohttp.ClientResponse) -> Framer | None:
     """What splits the answer into parts; None when it is to be had whole."""
-    content_type = answer.headers.get("content-type", "")
-    if answer.status >= 400 or not (call.arrival.stream or content_type.lower().startswith("text/event-stream")):
+    if answer.status >= 400 or not _is_stream(call, answer) or not _is_legible(answer):
         return None
-    return call.dialect.framer(content_type)
+    return call.dialect.framer(answer.headers.get("content-type", ""))
+
+
+def _is_stream(call: Call, answer: aiohttp.ClientResponse) -> bool:
+    return call.arrival.stream or answer.headers.get("content-type", "").lower().startswith("text/event-stream")
+
+
+def _is_legible(answer: aiohttp.ClientResponse) -> bool:
+    """Whether we know the encodings of the body (RFC 9110 §8.4)."""
+    codings = answer.headers.get("content-encoding", "").lower().split(",")
+    return all(coding.strip() in encodings.NAMES for coding in codings if coding.strip())
 
 
 class _Exchange:
@@ -251,14 +260,20 @@ class _Exchange:
 
 
 async def _whole(call: Call, exchange: _Exchange) -> Reply:
-    """Gather the reply. One that is too long for that, or in no dialect, is passed on as it arrives."""
+    """Gather the reply. One that is too long for that, or cannot be understood, is passed on as it arrives."""
+    answer = exchange.answer
+    assert answer is not None
     gathered = 0
-    while call.dialect.name != "plain" and gathered <= WHOLE_LIMIT:
+    while gathered <= WHOLE_LIMIT and not _is_raw(call, answer):
         chunk = await exchange.read_ahead()
         gathered += len(chunk)
         if not chunk:
             return exchange.reply(call, body=b"".join(exchange.ready))
     return exchange.reply(call)
+
+
+def _is_raw(call: Call, answer: aiohttp.ClientResponse) -> bool:
+    return call.dialect.name == "plain" or (answer.status < 400 and _is_stream(call, answer))
 
 
 async def _streamed(call: Call, exchange: _Exchange, framer: Framer) -> Reply:
@@ -306,7 +321,9 @@ def _as_refusals() -> Iterator[None]:
         raise UpstreamTimeout("The upstream did not begin to reply in time.", code="first_part_timeout") from error
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         message = "The upstream's certificate could not be verified."
-        raise UpstreamFailed(message, code="upstream_unverified") from error
+        refusal = UpstreamFailed(message, code="upstream_unverified")
+        refusal.retryable = False
+        raise refusal from error
     except aiohttp.ClientHttpProxyError as error:
         raise UpstreamFailed("The upstream proxy refused the connection.", code="upstream_proxy_refused") from error
     except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:

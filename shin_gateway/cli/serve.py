@@ -33,6 +33,7 @@ def run(
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of mitmproxy. May be repeated.")
     ] = None,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that calls get to end after SIGTERM.")] = 30.0,
     ready_file: Annotated[Path | None, typer.Option(help="Written when everything serves; holds the ports.")] = None,
 ) -> None:
     """Run the proxy, the gateway and the admin server."""
@@ -50,6 +51,7 @@ def run(
         admin_port=admin_port,
         modes=mode or [],
         set=option or [],
+        drain=drain,
         ready_file=ready_file,
     )
     raise typer.Exit(supervisor.run(options) or 0)

@@ -151,15 +151,10 @@ class AnthropicMessages(Dialect):
             status, kind, str(error.get("message") or "The provider reported an error."), is_retryable(status)
         )
 
-    def usage(self, body: bytes) -> Usage | None:
+    def account(self, body: bytes) -> tuple[Usage | None, str | None]:
         reader = MessageReader()
         reader.read(body, _decode_message)
-        return reader.usage
-
-    def model_of(self, body: bytes) -> str | None:
-        reader = MessageReader()
-        reader.read(body, _decode_message)
-        return reader.model
+        return reader.usage, reader.model
 
     def usage_reader(self) -> MessageReader:
         return MessageReader()

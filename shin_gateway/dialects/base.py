@@ -142,13 +142,9 @@ class Dialect:
         found = changes(slots, rewriter)
         return splice(text, found).encode("utf-8", "surrogateescape") if found else body
 
-    def usage(self, body: bytes) -> Usage | None:
-        """Usage of a whole reply; None if the provider gives none. Never raises."""
-        return None
-
-    def model_of(self, body: bytes) -> str | None:
-        """The model that a whole reply says it comes from. Never raises."""
-        return None
+    def account(self, body: bytes) -> tuple[Usage | None, str | None]:
+        """Usage of a whole reply and the model it comes from, each None where it says nothing. Never raises."""
+        return None, None
 
     # Streams
 

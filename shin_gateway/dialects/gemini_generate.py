@@ -116,15 +116,10 @@ class GeminiGenerate(Dialect):
         error = event.get("error") if isinstance(event, dict) else None
         return failure_of(error) if isinstance(error, dict) else None
 
-    def usage(self, body: bytes) -> Usage | None:
+    def account(self, body: bytes) -> tuple[Usage | None, str | None]:
         reader = GenerateReader()
         reader.read(body)
-        return reader.usage
-
-    def model_of(self, body: bytes) -> str | None:
-        reader = GenerateReader()
-        reader.read(body)
-        return reader.model
+        return reader.usage, reader.model
 
     def usage_reader(self) -> GenerateReader:
         return GenerateReader()

@@ -55,7 +55,7 @@ _STATUS_OF = {
 }
 _HOPELESS = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|"object"\s*:\s*"error"')
-_MAYBE_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+MAYBE_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 class _Head(msgspec.Struct):
@@ -90,11 +90,8 @@ class OpenAI(Dialect):
         data = part.data
         return data is not None and data.startswith(b"[DONE]")
 
-    def usage(self, body: bytes) -> Usage | None:
-        return read_body(body)[0]
-
-    def model_of(self, body: bytes) -> str | None:
-        return read_body(body)[1]
+    def account(self, body: bytes) -> tuple[Usage | None, str | None]:
+        return read_body(body)
 
 
 class ChunkReader:
@@ -104,7 +101,7 @@ class ChunkReader:
     model: str | None = None
 
     def feed(self, part: Part) -> None:
-        if self.model is not None and not _MAYBE_USAGE.search(part.raw):
+        if self.model is not None and not MAYBE_USAGE.search(part.raw):
             return
         data = part.data
         if data is None or data[:1] != b"{":

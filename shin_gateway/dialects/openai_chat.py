@@ -14,7 +14,7 @@ import msgspec
 
 from shin_gateway.dialects.base import Dialect, Ending, View
 from shin_gateway.dialects.json_spans import Channel, Slot, decode, members, paths
-from shin_gateway.dialects.openai import ChunkReader, OpenAI
+from shin_gateway.dialects.openai import MAYBE_USAGE, ChunkReader, OpenAI
 from shin_gateway.dialects.parts import Part
 
 _MESSAGE = (
@@ -162,7 +162,7 @@ class ChoicesEnding(Ending):
 
 def is_usage_only(part: Part) -> bool:
     """The extra chunk: usage, and no choices."""
-    if b'"usage"' not in part.raw:
+    if not MAYBE_USAGE.search(part.raw):  # once asked, OpenAI sends `"usage":null` with every chunk
         return False
     chunk = _chunk_of(part)
     return chunk is not None and isinstance(chunk.usage, dict) and chunk.choices == []

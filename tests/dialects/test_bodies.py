@@ -81,8 +81,7 @@ def test_a_reply_that_is_not_json_stays(name: str, body: bytes) -> None:
     dialect = dialects.get(name)
     assert dialect.rewrite_reply(body, SWAP) is body
     assert dialect.reply_slots(body) == []
-    assert dialect.usage(body) is None
-    assert dialect.model_of(body) is None
+    assert dialect.account(body) == (None, None)
 
 
 def test_a_reply_with_broken_characters_keeps_them() -> None:
@@ -106,7 +105,7 @@ REPLY_USAGE = {
 @pytest.mark.parametrize("name", REPLY_USAGE)
 def test_usage_and_model_of_whole_replies(name: str) -> None:
     dialect, body = load(name)
-    assert (dialect.usage(body), dialect.model_of(body)) == REPLY_USAGE[name]
+    assert dialect.account(body) == REPLY_USAGE[name]
 
 
 # Provider, dialect, its usage object, what it means.
@@ -175,12 +174,12 @@ QUIRKS = [
 @pytest.mark.parametrize(("provider", "usage", "expected"), QUIRKS)
 def test_compatible_servers_count_in_their_own_ways(provider: str, usage: object, expected: Usage | None) -> None:
     body = json.dumps({"model": "m", "choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
-    assert dialects.get("openai.chat").usage(body) == expected
+    assert dialects.get("openai.chat").account(body)[0] == expected
 
 
 def test_usage_that_a_server_puts_into_the_choice_is_found() -> None:
     body = b'{"choices":[{"index":0,"delta":{},"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}]}'
-    assert dialects.get("openai.chat").usage(body) == Usage(input=3, output=4)
+    assert dialects.get("openai.chat").account(body)[0] == Usage(input=3, output=4)
 
 
 def test_compaction_is_billed_on_top() -> None:
@@ -189,7 +188,7 @@ def test_compaction_is_billed_on_top() -> None:
         {"type": "message", "input_tokens": 5, "output_tokens": 6},
     ]}  # fmt: skip
     body = json.dumps({"model": "claude", "usage": usage}).encode()
-    assert dialects.get("anthropic.messages").usage(body) == Usage(input=112, output=26, cached=7)
+    assert dialects.get("anthropic.messages").account(body)[0] == Usage(input=112, output=26, cached=7)
 
 
 PEEKS = [

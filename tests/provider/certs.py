@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 PEM = serialization.Encoding.PEM
 OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -45,8 +46,9 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 class Authority:
     """Signs leaves. `ca_file` is what a client must trust; everything it writes is under `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, mutual: bool = False) -> None:
         self.folder = folder
+        self._mutual = mutual
         self.ca_file = folder / "fake-provider-ca.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
@@ -60,6 +62,10 @@ class Authority:
         context = self._make_context(*OWN_NAMES)
         context.sni_callback = self._choose
         return context
+
+    def client_file(self, name: str) -> Path:
+        """A certificate and its key, with which a client may come in where `mutual` is asked for."""
+        return self._write((name,), self.folder / f"client-{name}.pem")
 
     def sni(self, connection: ssl.SSLObject | None) -> str:
         """The server name that the client asked for, or ""."""
@@ -88,20 +94,26 @@ class Authority:
             _builder(_name(names[0]), self._cert.subject, self._leaf_key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
             .add_extension(issuer, critical=False)
             .sign(self._key, hashes.SHA256())
         )
 
     def _make_context(self, *names: str) -> ssl.SSLContext:
-        private = self._leaf_key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        file = self.folder / f"leaf-{hashes_of(names)}.pem"
-        file.write_bytes(self._leaf(names).public_bytes(PEM) + private)
+        file = self._write(names, self.folder / f"leaf-{hashes_of(names)}.pem")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         context.set_alpn_protocols(["http/1.1"])
+        if self._mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.ca_file)
         file.unlink()
         return context
+
+    def _write(self, names: tuple[str, ...], file: Path) -> Path:
+        private = self._leaf_key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        file.write_bytes(self._leaf(names).public_bytes(PEM) + private)
+        return file
 
 
 def hashes_of(names: tuple[str, ...]) -> str:

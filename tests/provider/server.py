@@ -22,7 +22,10 @@ Accepting = Literal["serve", "hang", "fin", "rst"]
 
 
 class FakeProvider:
-    """`default` answers whatever no script answers; `rule`, if set, is asked first and may give None."""
+    """`default` answers whatever no script answers; `rule`, if set, is asked first and may give None.
+
+    With `mutual` a client needs a certificate (`client_file`).
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class FakeProvider:
         folder: Path | None = None,
         send_buffer: int = 0,
         keep_seen: bool = True,
+        mutual: bool = False,
     ) -> None:
         self.host = host
         self.port = port
@@ -51,7 +55,8 @@ class FakeProvider:
         self._peers: set[Peer] = set()
         self._listener: socket.socket | None = None
         self._temporary = tempfile.TemporaryDirectory() if tls and folder is None else None
-        self._authority = Authority(folder or Path(self._temporary.name if self._temporary else ".")) if tls else None
+        where = folder or Path(self._temporary.name if self._temporary else ".")
+        self._authority = Authority(where, mutual=mutual) if tls else None
         self._context = self._authority.server_context() if self._authority else None
 
     @property
@@ -65,6 +70,12 @@ class FakeProvider:
         if self._authority is None:
             raise ValueError("a provider without TLS has no CA")
         return self._authority.ca_file
+
+    def client_file(self, name: str = "client") -> Path:
+        """A certificate and its key for a client, which `mutual` asks for. Raises ValueError without TLS."""
+        if self._authority is None:
+            raise ValueError("a provider without TLS has no CA")
+        return self._authority.client_file(name)
 
     def script(self, *answers: Answer) -> None:
         """The next calls get these answers, in order; then `default` again."""
