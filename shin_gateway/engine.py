@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mitmproxy import exceptions, flow, hooks, master, options
+from cryptography import x509
+from mitmproxy import certs, exceptions, flow, hooks, master, options
 from mitmproxy.addonmanager import AddonManager, traverse
 from mitmproxy.addons import (
     core,
@@ -21,6 +22,7 @@ from mitmproxy.addons import (
     tlsconfig,
     upstream_auth,
 )
+from mitmproxy.proxy import context
 
 from shin_gateway.bridge import Bridge
 
@@ -68,6 +70,21 @@ class Addons(AddonManager):
         if isinstance(message, flow.Flow) and self._listening("update"):
             await self.trigger_event(hooks.UpdateHook([message]))
 
+    def run_now(self, event: hooks.Hook) -> bool:
+        """Run a hook's listeners here and now; False when the hook has yet to be run, because one may have to wait.
+
+        Scripts that somebody loads beside the bridge may hold a flow back, so with them every hook takes the long way.
+        """
+        listeners = self._listening(event.name)
+        if self.lookup["scriptloader"].addons or any(map(inspect.iscoroutinefunction, listeners)):
+            return False
+        for listener in listeners:
+            try:
+                listener(*event.args())
+            except Exception as error:
+                log.error("a mitmproxy addon failed at %s", event.name, exc_info=error)
+        return True
+
     async def trigger_event(self, event: hooks.Hook) -> None:
         for listener in self._listening(event.name):
             try:
@@ -89,6 +106,22 @@ class Addons(AddonManager):
         return listeners
 
 
+class TlsConfig(tlsconfig.TlsConfig):
+    """mitmproxy's, with certificates that hold only names which our CA's constraints permit.
+
+    The original puts an address into the common name too, where OpenSSL takes it for a host's name, and the
+    listener's own address beside the host when a client sends no server name.
+    """
+
+    def get_cert(self, conn_context: context.Context) -> certs.CertStoreEntry:
+        client, server = conn_context.client, conn_context.server
+        asked = [client.sni, server.address[0] if server.address else None]
+        names = dict.fromkeys(name for name in asked if name) or [client.sockname[0]]
+        found = [tlsconfig._ip_or_dns_name(name) for name in names]
+        common = next((name.value for name in found if isinstance(name, x509.DNSName)), None)
+        return self.certstore.get_cert(common, found)
+
+
 def make_master(bridge: Bridge, opts: options.Options) -> master.Master:
     """mitmproxy with the bridge. mitmdump's full set of addons costs almost half of the throughput."""
     made = master.Master(opts)
@@ -102,7 +135,7 @@ def make_master(bridge: Bridge, opts: options.Options) -> master.Master:
         proxyserver.Proxyserver(),
         dns_resolver.DnsResolver(),
         next_layer.NextLayer(),
-        tlsconfig.TlsConfig(),
+        TlsConfig(),
         upstream_auth.UpstreamAuth(),
         errorcheck.ErrorCheck(),
     )

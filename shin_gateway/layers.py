@@ -14,12 +14,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
     HttpLayer,
+    HttpRequestHeadersHook,
+    HttpResponseHeadersHook,
     HttpResponseHook,
     HttpStream,
     RequestData,
@@ -30,6 +32,9 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
 )
 from mitmproxy.proxy.layers.http._http2 import Http2Server
+
+QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
+"""Hooks whose listeners have nothing to wait for, as a rule."""
 
 DELIVERY = "shin"
 """Key in `flow.metadata` under which the bridge leaves the delivery of a call."""
@@ -207,7 +212,7 @@ class CallStream(HttpStream):
         if isinstance(event, PartReady):
             yield from self._send_part(event.part)
         else:
-            yield from super()._handle_event(event)
+            yield from _without_waiting(super()._handle_event(event))
 
     def _send_part(self, part: bytes) -> layer.CommandGenerator[None]:
         delivery = self.delivery
@@ -231,6 +236,21 @@ class CallStream(HttpStream):
         if delivery := self.delivery:
             delivery.client_left()
         yield from super().handle_protocol_error(event)
+
+
+def _without_waiting(work: layer.CommandGenerator[None]) -> layer.CommandGenerator[None]:
+    """`work` with its quick hooks run on the spot: a task, a lock and a way back through all layers for each cost
+    more than what their listeners do. Only our own engine can tell; elsewhere every hook takes the long way."""
+    run_now = getattr(ctx.master.addons, "run_now", None)
+    reply = None
+    while True:
+        try:
+            command = work.send(reply)
+        except StopIteration:
+            return
+        reply = None
+        if run_now is None or not isinstance(command, QUICK) or not run_now(command):
+            reply = yield command
 
 
 def with_calls(top: layer.Layer | None) -> None:

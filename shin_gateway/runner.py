@@ -16,6 +16,7 @@ import certifi
 import msgspec
 from mitmproxy import master, options
 from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.server import ConnectionHandler
 
 from shin_gateway.assembly import EXPECTED, Places, open_gateway
 from shin_gateway.bridge import Bridge
@@ -35,6 +36,9 @@ from shin_gateway.upstream import UpstreamOptions
 log = logging.getLogger(__name__)
 
 DAY = 86400.0
+
+CUT = 2.0
+"""Seconds that calls get to tell their clients, once the time for calls in flight is over."""
 
 FLUSH = 5.0
 """Seconds that the rows of ended calls get to reach the state store at the end."""
@@ -208,10 +212,9 @@ def _handle_signals(made: master.Master, worker: Worker, patience: float) -> Non
 
     async def drain() -> None:
         await made.addons.get("proxyserver").servers.update([])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await worker.gateway.drain()
-                await _handed_over(made)
+        if not await _ended(made, worker, patience):
+            worker.gateway.upstream.cut()
+            await _ended(made, worker, CUT)
         made.shutdown()
 
     loop.add_signal_handler(signal.SIGTERM, lambda: run(drain()))
@@ -219,14 +222,24 @@ def _handle_signals(made: master.Master, worker: Worker, patience: float) -> Non
     loop.add_signal_handler(signal.SIGHUP, lambda: run(worker.reload()))
 
 
-async def _handed_over(made: master.Master) -> None:
-    """Until the kernel has all that was written to clients: a slow reader's last part may still wait in our buffers."""
-    for handler in list(made.addons.get("proxyserver").connections.values()):
-        transport = handler.transports.get(handler.client)
-        while transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
-            if not transport.writer.transport.get_write_buffer_size():
-                break
-            await asyncio.sleep(0.05)
+async def _ended(made: master.Master, worker: Worker, patience: float) -> bool:
+    """Whether all calls have ended within `patience` seconds, and their clients' sockets have every byte."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await worker.gateway.drain()
+            for handler in list(made.addons.get("proxyserver").connections.values()):
+                await _handed_over(handler)
+            return True
+    return False
+
+
+async def _handed_over(handler: ConnectionHandler) -> None:
+    """Until the kernel has what was written: a slow reader's last bytes may still be in our own buffers."""
+    transport = handler.transports.get(handler.client)
+    if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
+        return
+    while transport.writer.transport.get_write_buffer_size():
+        await asyncio.sleep(0.05)
 
 
 def set_up_logging() -> None:

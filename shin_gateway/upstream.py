@@ -11,7 +11,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from shin_gateway import encodings
 from shin_gateway.call import Call
 from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import Framer, Part
-from shin_gateway.errors import Invalid, Refusal, UpstreamFailed, UpstreamTimeout
+from shin_gateway.errors import Invalid, Refusal, Unavailable, UpstreamFailed, UpstreamTimeout
 from shin_gateway.outcome import Outcome, Timings
 from shin_gateway.reply import Broken, Reply
 
@@ -38,6 +38,9 @@ HOP_BY_HOP = frozenset(
 WHOLE_LIMIT = 64 * 1024 * 1024
 """Bytes of a whole reply that are gathered before they are sent on; a longer one is passed on as it arrives."""
 
+
+SHUTTING_DOWN = "shutting_down"
+"""Code and cause of calls that `cut` ends."""
 
 SILENCE = 15.0
 """Seconds without a part after which the client may be sent a sign of life."""
@@ -64,8 +67,9 @@ class Upstream:
         self._options = options
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._exchanges: set[_Exchange] = set()
         auth = options.proxy_auth
-        self._proxy_auth = aiohttp.BasicAuth(*auth.split(":", 1)) if auth and ":" in auth else None
+        self._proxy_auth = aiohttp.BasicAuth(*auth.split(":", 1), encoding="utf-8") if auth and ":" in auth else None
 
     async def start(self) -> None:
         trace = aiohttp.TraceConfig()
@@ -87,16 +91,23 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
+    def cut(self) -> None:
+        """Break off whatever is under way: clients are told that the gateway is shutting down."""
+        for exchange in list(self._exchanges):
+            exchange.cut()
+
     async def forward(self, call: Call) -> Reply:
-        """Ask the call's target once. Raises UpstreamFailed or UpstreamTimeout."""
+        """Ask the call's target once. Raises UpstreamFailed, UpstreamTimeout or Unavailable."""
         call.outcome.attempts += 1
-        exchange = _Exchange(call)
+        exchange = _Exchange(call, self._exchanges)
         call.on_end(exchange.call_ended)
         started = time.perf_counter()
         try:
             return await self._ask(call, exchange)
-        except BaseException:
+        except BaseException as error:
             exchange.close()
+            if exchange.is_cut and isinstance(error, UpstreamTimeout):
+                raise Unavailable("The gateway is shutting down.", code=SHUTTING_DOWN) from None
             raise
         finally:
             call.outcome.timings.upstream += time.perf_counter() - started
@@ -104,7 +115,7 @@ class Upstream:
     async def _ask(self, call: Call, exchange: _Exchange) -> Reply:
         timeouts = call.policy.timeouts
         with _as_refusals():
-            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)):
+            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as exchange.timer:
                 answer = exchange.answer = await self._send(call)
                 framer = _framer(call, answer)
                 return await (_streamed(call, exchange, framer) if framer else _whole(call, exchange))
@@ -192,8 +203,13 @@ def _is_legible(answer: aiohttp.ClientResponse) -> bool:
 class _Exchange:
     """One attempt: owns the upstream's answer until it was read to its end or nobody wants it any more."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, exchanges: set[_Exchange]) -> None:
         timeouts = call.policy.timeouts
+        exchanges.add(self)
+        self._exchanges = exchanges
+        self.timer: asyncio.Timeout | None = None
+        """What bounds the wait at hand."""
+        self.is_cut = False
         self.answer: aiohttp.ClientResponse | None = None
         self.ready: deque[bytes] = deque()
         """What was read ahead to see the first part."""
@@ -221,9 +237,11 @@ class _Exchange:
         assert self.answer is not None
         patience = min(SILENCE, self._idle, self._deadline - time.perf_counter())
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(0 if self.is_cut else patience) as self.timer:
                 return await self.answer.content.readany()
         except TimeoutError:
+            if self.is_cut:
+                raise Broken(SHUTTING_DOWN) from None
             if time.perf_counter() >= self._deadline:
                 raise Broken("total_timeout") from None
             return None
@@ -238,7 +256,14 @@ class _Exchange:
         self.ready.append(chunk)
         return chunk
 
+    def cut(self) -> None:
+        self.is_cut = True
+        with suppress(RuntimeError):  # nobody waits at the moment
+            if self.timer is not None:
+                self.timer.reschedule(0)
+
     def close(self) -> None:
+        self._exchanges.discard(self)
         if self.answer is not None:
             self.answer.close()
 
@@ -325,13 +350,22 @@ def _as_refusals() -> Iterator[None]:
         refusal.retryable = False
         raise refusal from error
     except aiohttp.ClientHttpProxyError as error:
-        raise UpstreamFailed("The upstream proxy refused the connection.", code="upstream_proxy_refused") from error
+        raise _proxy_refused(error.status) from error
     except (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as error:
         raise UpstreamFailed("The upstream could not be reached.", code="upstream_unreachable") from error
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamFailed("The upstream broke off before its first part.", code="upstream_cut") from error
     except (ValueError, UnicodeError) as error:
         raise Invalid("The call's path or headers cannot be sent on.", code="invalid_request") from error
+
+
+def _proxy_refused(status: int) -> UpstreamFailed:
+    if status != 407:
+        return UpstreamFailed("The upstream proxy refused the connection.", code="upstream_proxy_refused")
+    message = "The upstream proxy does not accept the gateway's credentials."
+    refusal = UpstreamFailed(message, code="upstream_proxy_refused")
+    refusal.retryable = False  # they will be no better the next time
+    return refusal
 
 
 async def _connecting(_: aiohttp.ClientSession, context: Any, __: Any) -> None:

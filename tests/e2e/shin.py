@@ -78,9 +78,12 @@ class Shin:
         """Pid and command line of every child."""
         return {pid: line for pid in children(self.process.pid) if (line := command_line(pid))}
 
+    def found(self, sign: str) -> list[int]:
+        """The children whose command line has this in it."""
+        return [pid for pid, line in self.children().items() if sign in line]
+
     def child(self, sign: str) -> int:
-        """The pid of the one whose command line has this in it."""
-        (pid,) = [pid for pid, line in self.children().items() if sign in line]
+        (pid,) = self.found(sign)
         return pid
 
     def signal(self, number: int) -> None:

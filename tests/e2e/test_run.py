@@ -299,16 +299,21 @@ def kept(home: Path) -> list[tuple[str, int]]:
 
 
 async def test_a_stream_that_hangs_does_not_hold_the_end(run: Shin, provider: FakeProvider) -> None:
-    provider.script(Answer(stop=Stop("hang", after="parts", count=2)))
+    in_stream, silent = Answer(stop=Stop("hang", after="parts", count=2)), Answer(stop=Stop("hang", after="call"))
+    provider.rule = lambda seen: in_stream if seen.json().get("stream") else silent
     await run.start("--drain", "1")
     descendants = family(run.process.pid)
     async with Streaming(run) as streaming:
+        waiting = asyncio.create_task(call(run))
+        await provider.wait_seen(2)
         run.signal(signal.SIGTERM)
-        text = await streaming.rest()
-    assert '"error"' in text.rstrip().split("\n\n")[-1], "the client is told"
+        text, refused = await streaming.rest(), await waiting
+    assert "shutting_down" in text.rstrip().split("\n\n")[-1], "the client is told"
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+    assert refused.headers["retry-after"]
     assert await run.ended() == 0
     assert gone(descendants)
-    assert kept(run.home) == [("broken", 200)]
+    assert sorted(kept(run.home)) == [("broken", 200), ("failed", 503)]
     assert "killed" not in run.err
 
 
@@ -316,12 +321,15 @@ async def test_a_slow_reader_gets_the_last_byte(run: Shin, provider: FakeProvide
     """The whole reply is out of our hands long before the client has it: in buffers that must not go with us."""
     provider.default = Answer(text="x" * 20_000_000)
     await run.start()
-    async with httpx2.AsyncClient(trust_env=False, timeout=40) as client:
-        async with client.stream("POST", run.gateway + CHAT_PATH, json=CHAT) as reply:
-            run.signal(signal.SIGTERM)
-            await until(lambda: refuses(run.running["gateway"]))
-            await asyncio.sleep(0.5)
-            body = await reply.aread()
+    url = run.gateway + CHAT_PATH
+    async with (
+        httpx2.AsyncClient(trust_env=False, timeout=40) as client,
+        client.stream("POST", url, json=CHAT) as reply,
+    ):
+        run.signal(signal.SIGTERM)
+        await until(lambda: refuses(run.running["gateway"]))
+        await asyncio.sleep(0.5)
+        body = await reply.aread()
     assert len(body) == int(reply.headers["content-length"]) > 20_000_000
     assert await run.ended() == 0
 
@@ -388,10 +396,9 @@ async def test_what_is_killed_comes_back(run: Shin) -> None:
         await load.more()
 
         # A worker: the other serves on.
-        victim = next(pid for pid, line in run.children().items() if "shin_gateway.runner" in line)
-        os.kill(victim, signal.SIGKILL)
+        os.kill(run.found("shin_gateway.runner")[0], signal.SIGKILL)
         await load.more()
-        await until(lambda: sum("shin_gateway.runner" in line for line in run.children().values()) == 2)
+        await until(lambda: len(run.found("shin_gateway.runner")) == 2)
         await load.more()
         assert "the worker 1 ended with status -9; starting it again" in run.err
         broken = len(load.failed)
@@ -400,14 +407,14 @@ async def test_what_is_killed_comes_back(run: Shin) -> None:
         # The admin process: rows wait in the state store.
         os.kill(run.child("shin_gateway.admin"), signal.SIGKILL)
         await load.more()
-        await until(lambda: any("shin_gateway.admin" in line for line in run.children().values()))
+        await until(lambda: run.found("shin_gateway.admin"))
 
         # The embedded store, twice: calls are answered without it.
         for _ in range(2):
-            before = run.child("valkey.sock")
-            os.kill(before, signal.SIGKILL)
+            store = [run.child("valkey.sock")]
+            os.kill(store[0], signal.SIGKILL)
             await load.more()
-            await until(lambda: any("valkey.sock" in line for pid, line in run.children().items() if pid != before))
+            await until(lambda: run.found("valkey.sock") not in ([], store))  # noqa: B023
             await load.more()
         assert len(load.failed) == broken, load.failed
     await until_ready(run, workers=2)
