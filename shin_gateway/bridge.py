@@ -173,15 +173,15 @@ class Bridge:
     def _arrive(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
         """What the request is: a call, answered here and now, or nothing of ours (None)."""
         request = flow.request
-        if is_gateway:
-            found = arrivals.at_gateway(self.gateway.providers, request.method, request.path, request.headers)
-            return found or _no_such_path(request)
         upgrade = request.headers.get("upgrade", "").lower() == "websocket"
         method = "WEBSOCKET" if upgrade else request.method
+        if is_gateway:
+            found = arrivals.at_gateway(self.gateway.providers, method, request.path, request.headers)
+            return _no_such_path(request) if found is None else _no_websocket() if upgrade else found
         arrival = arrivals.at_host(self.gateway.providers, live.policy, method, request)
         if not upgrade or arrival is None or live.policy.websocket == "pass":
             return None if upgrade else arrival
-        return http.Response.make(426, b"Use HTTPS instead of a WebSocket.", {"upgrade": "HTTP/1.1"})
+        return _no_websocket()
 
     def _take(self, flow: http.HTTPFlow, live: LivePolicy, arrival: Arrival) -> None:
         request = flow.request
@@ -253,6 +253,11 @@ def _is_absolute(flow: http.HTTPFlow) -> bool:
     return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode) and (
         flow.request.scheme == "http" and not flow.client_conn.tls_established
     )
+
+
+def _no_websocket() -> http.Response:
+    """What makes agents fall back to HTTPS at once; after any other status they try again first."""
+    return http.Response.make(426, b"Use HTTPS instead of a WebSocket.", {"upgrade": "HTTP/1.1"})
 
 
 def _no_such_path(request: http.Request) -> http.Response:

@@ -41,7 +41,8 @@ class Stand:
 
 @pytest.fixture
 async def stand(tmp_path: Path, secure: FakeProvider) -> AsyncIterator[Stand]:
-    config = write_config(tmp_path, {}, f"upstream: {{ca: {str(secure.ca_file)!r}}}")
+    urls = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+    config = write_config(tmp_path, urls, f"upstream: {{ca: {str(secure.ca_file)!r}}}")
     secure.default = Answer(text=TEXT)
     async with (
         CorporateProxy(secure) as office,
@@ -100,6 +101,19 @@ async def test_codex_keeps_its_websocket_where_a_policy_says_pass(stand: Stand) 
     running.cancel()
     await asyncio.wait([running])
     assert _frames(stand.provider), running
+
+
+async def test_by_base_url_through_the_gateway(stand: Stand) -> None:
+    """Here too Codex asks for a WebSocket first, and has to be told at once that there is none."""
+    gateway = stand.worker.gateway
+    codex = await stand.run("codex", "-c", f'openai_base_url="{gateway}/v1"', *CODEX, CODEX_API_KEY="sk-dummy")
+    claude = await stand.run("claude", "-p", "say hello", ANTHROPIC_API_KEY="sk-ant-dummy", ANTHROPIC_BASE_URL=gateway)
+    for ran in (codex, claude):
+        assert (ran.code, TEXT in ran.out) == (0, True), ran
+    rows = await stand.worker.rows(2)
+    assert {(row.host, row.provider) for row in rows} == {("gateway", "openai"), ("gateway", "anthropic")}
+    (call, *_) = [seen for seen in stand.provider.seen if seen.path == "/v1/responses"]
+    assert call.header("authorization") == "Bearer sk-of-the-gateway"
 
 
 def _frames(provider: FakeProvider) -> list[str]:

@@ -385,6 +385,14 @@ async def test_websockets_with_calls_are_declined_at_known_hosts(worker: Serving
     assert not secure.seen
 
 
+async def test_websockets_are_declined_at_the_gateway(serving: Serving, provider: FakeProvider) -> None:
+    for path in ("/v1/responses", "/openai/v1/responses", "/openai/v1/realtime?model=gpt-4o"):
+        with pytest.raises(websockets.InvalidStatus) as raised:
+            await websockets.connect(serving.gateway.replace("http:", "ws:") + path, proxy=None)
+        assert raised.value.response.status_code == 426
+    assert not provider.seen
+
+
 async def test_a_policy_lets_websockets_with_calls_through(worker: Serving, secure: FakeProvider) -> None:
     worker.policy("openai", "hosts: [api.openai.com]\nextends: observe\nwebsocket: pass\n")
     worker.policy("chatgpt", "hosts: [chatgpt.com]\nextends: observe\nwebsocket: pass\n")

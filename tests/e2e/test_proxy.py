@@ -24,7 +24,8 @@ async def test_a_call_to_a_named_host_takes_the_chain(serving: Serving, secure: 
 
 
 async def test_the_bytes_that_leave_are_the_bytes_that_came(serving: Serving, secure: FakeProvider) -> None:
-    body = '{ "model":"gpt-4o",\t"messages" : [{"role":"user","content":"é \\u00e9"}], "big": 12345678901234567890123 }'.encode()
+    text = '{ "model":"gpt-4o",\t"messages" : [{"role":"user","content":"é \\u00e9"}], "big": 12345678901234567890123 }'
+    body = text.encode()
     headers = {"X-Own": "1", "authorization": "Bearer sk-of-the-client", "Content-Type": "application/json"}
     async with serving.client() as client:
         await client.post(
