@@ -73,7 +73,7 @@ class Retry(Addon[RetrySettings]):
             started = time.monotonic()
             reply, refusal = await _attempt(call, forward)
             trouble = self._trouble_of_reply(call, reply) if reply else _trouble_of(call, refusal)
-            if trouble or number > 1:
+            if (trouble or number > 1) and call.outcome.attempts:
                 _note(call, number, trouble.what if trouble else str(reply and reply.status), started)
             wait = self._wait(call, number, trouble) if trouble else None
             if wait is None:

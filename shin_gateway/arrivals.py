@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote
 
 from shin_gateway import dialects
 from shin_gateway.dialects import Dialect
-from shin_gateway.policy.paths import PathClass
+from shin_gateway.policy.paths import PathClass, plain
 from shin_gateway.policy.resolve import Policy
 from shin_gateway.providers import ProviderRow, Providers, classify
+
+
+_PREFIXED = re.compile(r"/(?!v\d)[^/]+/v\d")
+"""`/nobody/v1/…`: a provider that we do not know. Without it such a call would go wherever its model's name leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +56,17 @@ def at_host(providers: Providers, policy: Policy, method: str, request: Addresse
 
 
 def at_gateway(providers: Providers, method: str, path: str, headers: Container[str]) -> Arrival | None:
-    """A request to our own listener. None: there is no such path."""
+    """A request to our own listener. None: there is no such path, or no such provider."""
     first = path.partition("?")[0].removeprefix("/").partition("/")[0]
     row = providers.get(first)
     if row is not None:
         path = path[len(first) + 1 :]
+        if ".." in unquote(path.partition("?")[0]).split("/"):  # our key is for what is below the base URL
+            return None
         found = classify(method, path, row)
         return _arrival(found, path, row, None) if found else Arrival("other", dialects.get("plain"), path, row)
     found = classify(method, path, providers.generic)
-    if found is None:
+    if found is None or _PREFIXED.match(plain(path)):
         return None
     return _arrival(_by_client(found, headers), path, None, None)
 

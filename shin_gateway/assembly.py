@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def state_url(config: Config, home: Path) -> str:
 
 
 def make_home(home: Path) -> None:
-    """The folder of everything that is kept, for its owner alone. Raises OSError."""
+    """The folder of everything that is kept, and whatever this process will put there, for its owner alone.
+
+    Raises OSError.
+    """
+    os.umask(0o077)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

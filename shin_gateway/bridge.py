@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
@@ -23,7 +24,7 @@ from multidict import CIMultiDict
 
 from shin_gateway import arrivals, dialects
 from shin_gateway.arrivals import Arrival
-from shin_gateway.call import ANONYMOUS, Call, Caller
+from shin_gateway.call import ANONYMOUS, Call, Caller, make_id
 from shin_gateway.callers import REALM
 from shin_gateway.delivery import Delivery
 from shin_gateway.diagnostics import Diagnostics, EventName
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect", "certificate verify failed")
 """What a client's alert, or its hanging up, says when it does not trust our CA."""
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
@@ -150,6 +153,7 @@ class Bridge:
         if arrival is None:
             _pass(flow)
         elif isinstance(arrival, http.Response):
+            arrival.raw_content = b"" if flow.request.method == "HEAD" else arrival.raw_content
             flow.response = arrival
         else:
             self._take(flow, live, arrival)
@@ -264,8 +268,9 @@ def _no_such_path(request: http.Request) -> http.Response:
     if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
         return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
     refusal = NotFound("No such path. Calls to a provider's own path go under /{provider}/.")
-    body = dialects.get("plain").error_body(refusal, "")
-    return http.Response.make(404, body, {"content-type": "application/json"})
+    call_id = make_id()
+    body = dialects.get("plain").error_body(refusal, call_id)
+    return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
 
 
 def _is_address(host: str) -> bool:
@@ -299,13 +304,17 @@ def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response
     body = None if reply.streamed else reply.raw_body
     if body is not None:
         headers["content-length"] = str(len(body))
-    fields = tuple(
-        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
-        for name, value in headers.items()
-    )
+        body = b"" if flow.request.method == "HEAD" else body
+    fields = tuple((name.encode("utf-8", "surrogateescape"), _one_line(value)) for name, value in headers.items())
     reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
     now = time.time()
     return http.Response(version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now)
+
+
+def _one_line(value: str) -> bytes:
+    """A header's value. A model's name, which the client chose, must not begin another header."""
+    line = value if value.isprintable() else _UNSAFE.sub("?", value)
+    return line.encode("utf-8", "surrogateescape")
 
 
 def _add_ours(headers: CIMultiDict[str], call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -85,26 +86,57 @@ def _observer_layer(addon: Addon[Any], forward: Forward) -> Forward:
 
 
 def _shadow_layer(addon: Addon[Any], forward: Forward) -> Forward:
+    """The addon decides on a copy, beside the call, which waits for nothing that it does."""
+
     async def layer(call: Call) -> Reply:
-        inner = _Once(forward)
-
-        async def observed(_: Call) -> Reply:
-            return (await inner(call)).shadow()
-
-        verdict = ""
+        real: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        deciding = asyncio.create_task(_decide(addon, call, call.shadow(), real))
+        call.on_end(lambda _, __: _discard(deciding))
         try:
-            await addon.handle(call.shadow(), observed)
-            verdict = "" if inner.reply is not None else "answered"
-        except Refusal as refusal:
-            verdict = "" if refusal is inner.error else refusal.code
+            reply = await forward(call)
         except Exception as error:
-            if error is not inner.error:
-                log.error("addon %s failed in shadow on call %s", addon.name, call.id, exc_info=error)
-        if verdict:
-            call.note(**{f"shadow.{addon.name}": verdict})
-        return await inner(call)
+            real.set_exception(error)
+            real.exception()  # whether the addon asks for it or not
+            raise
+        real.set_result(reply)
+        await asyncio.sleep(0)  # so that its filters are there before the first part
+        return reply
 
     return layer
+
+
+def _discard(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+async def _decide(addon: Addon[Any], call: Call, copy: Call, real: asyncio.Future[Reply]) -> None:
+    """Note what the addon would have done instead of what was done."""
+    asked = False
+
+    async def observed(_: Call) -> Reply:
+        nonlocal asked
+        if asked:
+            raise _Enough
+        asked = True
+        return (await asyncio.shield(real)).shadow()
+
+    verdict = ""
+    try:
+        await addon.handle(copy, observed)
+        verdict = "" if asked else "answered"
+    except _Enough:
+        verdict = "again"
+    except Refusal as refusal:
+        verdict = "" if real.done() and refusal is real.exception() else refusal.code
+    except Exception as error:
+        if not (real.done() and error is real.exception()):
+            log.error("addon %s failed in shadow on call %s", addon.name, call.id, exc_info=error)
+    if verdict:
+        call.note(**{f"shadow.{addon.name}": verdict})
+
+
+class _Enough(Exception):
+    """An addon in shadow wants to go upstream once more, which would not be nothing."""
 
 
 class _Once:

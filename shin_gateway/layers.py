@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import h11
+from h11._readers import ChunkedReader
 from mitmproxy import ctx, http
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import (
@@ -30,7 +32,10 @@ from mitmproxy.proxy.layers.http import (
     ResponseHeaders,
     ResponseProtocolError,
     SendHttp,
+    is_h3_alpn,
 )
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._http1 import Http1Server, make_error_response
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
@@ -38,6 +43,9 @@ QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
 
 DELIVERY = "shin"
 """Key in `flow.metadata` under which the bridge leaves the delivery of a call."""
+
+UNREAD = 1_000_000
+"""Bytes from an HTTP/1 client that may wait until they can be understood."""
 
 NAMED_HOSTS = "shin_named"
 """Attribute of a client connection: does a policy name this CONNECT host? Set before CONNECT is handled."""
@@ -90,8 +98,12 @@ class CallLayer(HttpLayer):
     """mitmproxy's HTTP layer, with streams of ours and an HTTP/2 connection that says when it has room."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
-            self.connections[self.context.client] = CallHttp2Server(self.context.fork())
+        if isinstance(event, events.Start):
+            alpn, context = self.context.client.alpn, self.context
+            if alpn == b"h2":
+                self.connections[context.client] = CallHttp2Server(context.fork())
+            elif not is_h3_alpn(alpn):
+                self.connections[context.client] = CallHttp1Server(context.fork())
         if isinstance(event, PartReady):
             yield from self._pass_on(event)
         else:
@@ -111,6 +123,43 @@ class CallLayer(HttpLayer):
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = CallStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+class CallHttp1Server(Http1Server):
+    """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if isinstance(event, events.DataReceived) and len(self.buf) > UNREAD and self.state != self.done:
+            yield from self._end()
+
+    def _end(self) -> layer.CommandGenerator[None]:
+        """A head, a chunk's first line, trailers or calls sent ahead: more than anybody means to send."""
+        underway = self.request is not None
+        if not underway:
+            yield commands.SendData(self.conn, make_error_response(431, "The request's headers are too large."))
+        yield commands.CloseConnection(self.conn)
+        if underway:
+            error = RequestProtocolError(self.stream_id, "too much to read", ErrorCode.GENERIC_CLIENT_ERROR)
+            yield ReceiveHttp(error)
+        self.state = self.done
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(self.body_reader, ChunkedReader):
+            self.body_reader = _WithoutTrailers(self.body_reader)
+        yield from super().read_body(event)
+
+
+class _WithoutTrailers:
+    """A reader of chunks that drops the trailers, as a recipient may (RFC 9110 §6.5.1)."""
+
+    def __init__(self, reader: ChunkedReader) -> None:
+        self._reader = reader
+        self.read_eof = reader.read_eof
+
+    def __call__(self, buf: Any) -> Any:
+        event = self._reader(buf)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
 
 
 class CallHttp2Server(Http2Server):

@@ -19,10 +19,14 @@ def proxy_modes(said: Sequence[str], config: Config, proxy_address: str, gateway
 
     Raises SecretMissing when `upstream.proxy` cannot be read.
     """
-    upstream = _upstream_proxy(config)
-    default = "regular" if upstream is None else f"upstream:{_without_login(upstream)}"
-    first, *others = said or [default]
+    first, *others = said or [default_mode(config)]
     return [first if "@" in first else f"{first}@{proxy_address}", *others, gateway_mode(gateway_address)]
+
+
+def default_mode(config: Config) -> str:
+    """A forward proxy, through `upstream.proxy` where there is one. Raises SecretMissing."""
+    upstream = _upstream_proxy(config)
+    return "regular" if upstream is None else f"upstream:{_without_login(upstream)}"
 
 
 def upstream_login(config: Config) -> str | None:

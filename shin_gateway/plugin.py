@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from pathlib import Path
 
-from mitmproxy import connection, ctx, exceptions
+from mitmproxy import connection, ctx
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
 from shin_gateway.assembly import EXPECTED, Places, make_home
 from shin_gateway.bridge import Bridge
-from shin_gateway.modes import gateway_mode, upstream_login
+from shin_gateway.config import Config
+from shin_gateway.modes import default_mode, gateway_mode, upstream_login
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.runner import FLUSH, Worker
 from shin_gateway.stores.analytics import Analytics, open_analytics
@@ -61,33 +63,36 @@ class Plugin(Bridge):
         try:
             make_home(places.home)
             config = places.read()
-            self._worker = Worker(places, config, self, ctx.options)
-            self._worker.prepare()
-            self._listen(upstream_login(config))
+            worker = Worker(places, config, self, ctx.options)
+            worker.prepare()
+            self._listen(config)
+            self._worker = worker
         except (*EXPECTED, OSError) as error:
-            raise exceptions.OptionsError(f"shin: {error}") from error
+            log.error("shin: %s", error)  # mitmproxy ends at this, and would show an exception with its traceback
 
-    def _listen(self, login: str | None) -> None:
-        address = ctx.options.shin_gateway
-        if login and not ctx.options.upstream_auth:
-            ctx.options.update(upstream_auth=login)
-        if address and not any(f"//{GATEWAY}" in mode for mode in ctx.options.mode):
-            ctx.options.update(mode=[*ctx.options.mode, gateway_mode(address)])
+    def _listen(self, config: Config) -> None:
+        modes, address = list(ctx.options.mode), ctx.options.shin_gateway
+        if modes == ["regular"]:  # mitmproxy's default: nobody has said otherwise
+            modes = [default_mode(config)]
+        if address and not any(f"//{GATEWAY}" in mode for mode in modes):
+            modes.append(gateway_mode(address))
+        ctx.options.update(mode=modes, upstream_auth=ctx.options.upstream_auth or upstream_login(config))
 
     def running(self) -> None:
         # mitmproxy calls this either from a coroutine or from none, as a script loads early or late.
-        self._starting = asyncio.create_task(self._start())
+        if self._worker is not None:
+            self._starting = asyncio.create_task(self._start(self._worker))
 
-    async def _start(self) -> None:
+    async def _start(self, worker: Worker) -> None:
         try:
-            await self._open()
+            if await self._open(worker):
+                return
         except (*EXPECTED, OSError) as error:
             log.error("shin: %s", error)
-            ctx.master.shutdown()
+        sys.exit(1)  # mitmproxy does not look for errors any more, but ends in order
 
-    async def _open(self) -> None:
-        worker = self._worker
-        assert worker is not None
+    async def _open(self, worker: Worker) -> bool:
+        """False when a port cannot be had, which mitmproxy has said then."""
         if not worker.config.stores.state:
             self._state = EmbeddedState(worker.places.home)
             await self._state.ensure()
@@ -97,7 +102,7 @@ class Plugin(Bridge):
         self._started.set()
         # A script may load after mitmproxy has opened the ports that it knew of.
         modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
-        await ctx.master.addons.get("proxyserver").servers.update(modes)
+        return bool(await ctx.master.addons.get("proxyserver").servers.update(modes))
 
     async def _ship(self, worker: Worker) -> None:
         where = worker.config.stores.analytics

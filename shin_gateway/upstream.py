@@ -68,8 +68,8 @@ class Upstream:
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
         self._exchanges: set[_Exchange] = set()
-        auth = options.proxy_auth
-        self._proxy_auth = aiohttp.BasicAuth(*auth.split(":", 1), encoding="utf-8") if auth and ":" in auth else None
+        user, colon, password = (options.proxy_auth or "").partition(":")
+        self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
 
     async def start(self) -> None:
         trace = aiohttp.TraceConfig()

@@ -197,7 +197,10 @@ class _Loader:
             if not source.hosts:
                 self.warnings.append(source.document.warn(("hosts",), "names no host, so no call comes here"))
             for index, text in enumerate(source.hosts):
-                if parse_pattern(text).broad:
+                if parse_pattern(text).name == "*":
+                    message = "names every host, and our CA signs only for hosts that a policy names"
+                    self._refuse(source, ("hosts", index), f'"{text}" {message}', "name the domains")
+                elif parse_pattern(text).broad:
                     message = f'"{text}" catches hosts that have nothing to do with models, and decrypts them'
                     self.warnings.append(source.document.warn(("hosts", index), message, "name the domain"))
 

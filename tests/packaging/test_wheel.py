@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import httpx2
 import pytest
+
+from tests.provider import FakeProvider
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {"shin_gateway": "shin_gateway", "addons": "shin_gateway/addons", "policies": "shin_gateway/policies"}
@@ -131,3 +137,50 @@ def test_a_policy_error_is_the_users_to_read(clean: Path, tmp_path: Path) -> Non
     assert done.returncode != 0
     assert "no_such_addon" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+async def test_it_runs(clean: Path, tmp_path: Path) -> None:
+    """A call through the gateway, its row at the admin's API, and an end in order."""
+    (tmp_path / "policies").mkdir()
+    ready, said = tmp_path / "ready.json", tmp_path / "said"
+    ports = [f"--{name}-port=0" for name in ("proxy", "gateway", "admin")]
+    async with FakeProvider() as provider:
+        config = tmp_path / "shin.yaml"
+        config.write_text(f"providers:\n  openai: {{base_url: '{provider.url}/v1', api_key: env:SHIN_TEST_KEY}}\n")
+        with said.open("wb") as output:
+            shin = await asyncio.create_subprocess_exec(
+                *(clean / "shin", "run", *ports, "--config", config, "--home", tmp_path / "home"),
+                *("--policies", tmp_path / "policies", "--ready-file", ready),
+                cwd=tmp_path,
+                env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "SHIN_TEST_KEY": "sk-test"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            async with asyncio.timeout(60):
+                while not ready.exists() and shin.returncode is None:
+                    await asyncio.sleep(0.1)
+            assert shin.returncode is None, said.read_text()
+            await _call_and_find(json.loads(ready.read_text()))
+            shin.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(shin.wait(), 60) == 0
+        finally:
+            if shin.returncode is None:
+                shin.terminate()
+                await shin.wait()
+    assert "Traceback" not in said.read_text()
+
+
+async def _call_and_find(running: dict[str, str]) -> None:
+    call = {"model": "gpt-4o", "messages": [{"role": "user", "content": "say hello"}]}
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+        reply = await client.post(f"http://{running['gateway']}/v1/chat/completions", json=call)
+        assert reply.json()["choices"][0]["message"]["content"] == "Hello from the fake provider."
+        assert (await client.get(f"http://{running['admin']}/health/ready")).status_code == 200
+        async with asyncio.timeout(20):
+            while not (rows := (await client.get(f"http://{running['admin']}/api/v1/calls")).json()["calls"]):
+                await asyncio.sleep(0.1)
+    assert [(row["id"], row["model"], row["status"]) for row in rows] == [
+        (reply.headers["x-shin-call-id"], "gpt-4o", 200)
+    ]

@@ -142,17 +142,23 @@ def test_bytes_that_are_not_text(write: Write, base: Path, registry: Registry) -
 
 def test_warnings_keep_nothing_from_loading(write: Write, base: Path, registry: Registry) -> None:
     write("policies/a.yaml", "hosts: []\n")
-    write("policies/b.yaml", 'hosts: ["*", "*.com", "*.example.com"]\n')
+    write("policies/b.yaml", 'hosts: ["*.com", "*.example.com"]\n')
     found = check([Path("policies")], registry, base)
     assert [str(one) for one in found] == [
         "policies/a.yaml:1:8: warning: names no host, so no call comes here",
-        'policies/b.yaml:1:9: warning: "*" catches hosts that have nothing to do with models, and decrypts them; '
-        "name the domain",
-        'policies/b.yaml:1:14: warning: "*.com" catches hosts that have nothing to do with models, and decrypts them; '
+        'policies/b.yaml:1:9: warning: "*.com" catches hosts that have nothing to do with models, and decrypts them; '
         "name the domain",
     ]
     assert all(one.warning for one in found)
     assert load_policies([Path("policies")], registry, base).named("b")
+
+
+def test_a_policy_cannot_name_every_host(write: Write, base: Path, registry: Registry) -> None:
+    write("policies/a.yaml", 'hosts: ["*"]\n')
+    (error,) = check([Path("policies")], registry, base)
+    assert str(error) == (
+        'policies/a.yaml:1:9: "*" names every host, and our CA signs only for hosts that a policy names; name the domains'
+    )
 
 
 def test_deep_nesting_is_an_error_and_no_crash(write: Write, base: Path, registry: Registry) -> None:
