@@ -14,7 +14,6 @@ from shin_gateway.policy.paths import PathClass, plain
 from shin_gateway.policy.resolve import Policy
 from shin_gateway.providers import ProviderRow, Providers, classify
 
-
 _PREFIXED = re.compile(r"/(?!v\d)[^/]+/v\d")
 """`/nobody/v1/…`: a provider that we do not know. Without it such a call would go wherever its model's name leads."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import h11
 from h11._readers import ChunkedReader
@@ -146,7 +146,7 @@ class CallHttp1Server(Http1Server):
 
     def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(self.body_reader, ChunkedReader):
-            self.body_reader = _WithoutTrailers(self.body_reader)
+            self.body_reader = cast("ChunkedReader", _WithoutTrailers(self.body_reader))
         yield from super().read_body(event)
 
 

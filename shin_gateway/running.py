@@ -24,6 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+ADMIN_TOKEN = "admin.token"
+"""File under home whose content the admin server takes for a user's secret, where there are users."""
+
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 _PR_SET_PDEATHSIG = 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -18,6 +21,8 @@ from shin_gateway.admin.guard import is_loopback
 from shin_gateway.admin.parts import open_parts
 from shin_gateway.assembly import Places, make_home
 from shin_gateway.config import Config
+from shin_gateway.running import ADMIN_TOKEN
+from shin_gateway.secret import SecretRef
 from shin_gateway.stores.embedded import EmbeddedState
 
 GRACE = 2
@@ -66,7 +71,7 @@ async def run(
     ended = _until_signal()
     with open_port(host, config.listen.admin_port if port is None else port) as listening:
         async with open_parts(places, config) as parts:
-            server = make_server(make_app(parts, config.users, host), ready)
+            server = make_server(make_app(parts, config.users | local_user(config, places.home), host), ready)
             answering = asyncio.create_task(server.serve(sockets=[listening]), name="admin API")
             try:
                 await asyncio.wait([ended, answering, parts.shipping], return_when=asyncio.FIRST_COMPLETED)
@@ -120,6 +125,18 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listening in sockets or ():
             self._ready(listening.getsockname())
+
+
+def local_user(config: Config, home: Path) -> dict[str, SecretRef]:
+    """Who can read the home folder may ask: `shin tail` and `shin doctor` take the token that is written there."""
+    if not config.users:
+        return {}
+    token = home / ADMIN_TOKEN
+    token.unlink(missing_ok=True)
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    return {"this machine": SecretRef(f"file:{token}")}
 
 
 def make_server(app: ASGIApp, ready: Ready) -> uvicorn.Server:

@@ -103,15 +103,19 @@ def past(home: Path, count: int) -> list[CallRow]:
 
     import msgspec
 
-    from shin_gateway.running import find
+    from shin_gateway.running import ADMIN_TOKEN, find
     from shin_gateway.stores.rows import CallRow
 
     running = find(home)
     if not running or not running.admin or not count:
         return []
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    token = home / ADMIN_TOKEN
     with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):
-        with opener.open(f"http://{running.admin}/api/v1/calls?limit={count}", timeout=5) as answer:
+        asking = urllib.request.Request(f"http://{running.admin}/api/v1/calls?limit={count}")
+        if token.exists():
+            asking.add_header("authorization", f"Bearer {token.read_text()}")
+        with opener.open(asking, timeout=5) as answer:
             data = json.load(answer)
         return msgspec.convert(data["calls"] if isinstance(data, dict) else data, list[CallRow], strict=False)
     return []

@@ -126,7 +126,8 @@ async def running(places: Places, host: str = "127.0.0.1") -> AsyncIterator[Runn
     config = places.read()
     address: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     async with open_parts(places, config) as parts:
-        made = server.make_server(make_app(parts, config.users, host), address.set_result)
+        users = config.users | server.local_user(config, places.home)
+        made = server.make_server(make_app(parts, users, host), address.set_result)
         answering = asyncio.create_task(made.serve(sockets=[server.open_port("127.0.0.1", 0)]))
         yield Running((await address)[1], parts)
         made.should_exit = True

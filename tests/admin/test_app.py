@@ -125,6 +125,9 @@ async def test_users_close_everything_but_live(
             assert (await admin.get("/api/v1/calls", Authorization=wrong)).status == 401
         right = "bearer " + "ann-sécret".encode().decode("latin-1")
         assert (await admin.get("/api/v1/calls", Authorization=right)).status == 200
+        local = (places.home / "admin.token").read_text()  # whoever can read it may ask, as `shin tail` does
+        assert (await admin.get("/api/v1/calls", Authorization=f"Bearer {local}")).status == 200
+        assert (places.home / "admin.token").stat().st_mode & 0o077 == 0
         api = (await admin.get("/openapi.json", Authorization=right)).json
         assert api["security"] == [{"user": []}]
 
