@@ -30,7 +30,7 @@ from shin_gateway.delivery import Delivery
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import NotFound, Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.layers import DELIVERY, NAMED_HOSTS, CallStream, PartReady, with_calls
+from shin_gateway.layers import DELIVERY, NAMED_HOSTS, UNREAD, CallStream, Endless, PartReady, with_calls
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
@@ -66,6 +66,8 @@ class Bridge:
         """mitmproxy's own decision, which tunnels what `allow_hosts` does not name, with our HTTP layer in it."""
         if request.layer is None:
             self._native.next_layer(request)
+            if request.layer is None and len(request.data_client()) > UNREAD:
+                request.layer = Endless(request.context)
             with_calls(request.layer)
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 import h11
 from h11._readers import ChunkedReader
-from mitmproxy import ctx, http
+from mitmproxy import connection, ctx, http
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -300,6 +300,16 @@ def _without_waiting(work: layer.CommandGenerator[None]) -> layer.CommandGenerat
         reply = None
         if run_now is None or not isinstance(command, QUICK) or not run_now(command):
             reply = yield command
+
+
+class Endless(layer.Layer):
+    """Ends a connection that has sent much and not said yet what it is."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start):
+            if self.context.client.state & connection.ConnectionState.CAN_WRITE:
+                yield commands.SendData(self.context.client, make_error_response(431))
+            yield commands.CloseConnection(self.context.client)
 
 
 def with_calls(top: layer.Layer | None) -> None:

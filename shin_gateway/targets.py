@@ -180,8 +180,8 @@ def _read(secret: SecretRef, provider: str) -> str:
 
 
 def _misconfigured(message: str, code: str) -> Unavailable:
-    """A fault of ours that waiting does not mend, so nobody is told to try again."""
-    refusal = Unavailable(message, code=code)
+    """A fault of ours that waiting does not mend. A verdict, so 400: agents retry a 503 and hide what it says."""
+    refusal = Unavailable(message, code=code, status=400)
     refusal.retryable = False
     return refusal
 

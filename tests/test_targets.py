@@ -171,7 +171,7 @@ def test_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY")
     refusal = refused("gpt-4o")
     assert isinstance(refusal, Unavailable)
-    assert (refusal.status, refusal.code, refusal.retryable) == (503, "no_credential", False)
+    assert (refusal.status, refusal.code, refusal.retryable) == (400, "no_credential", False)
     assert refusal.message == "The gateway has no key for the provider openai: env:OPENAI_API_KEY is not there."
     assert "env:GEMINI_API_KEY or env:GOOGLE_API_KEY is not there" in refused("gemini-x", "gemini.generate").message
 
@@ -187,7 +187,7 @@ def test_a_key_that_goes_away_between_finding_and_asking(tmp_path: Path) -> None
 
 def test_a_provider_that_is_nowhere_yet() -> None:
     refusal = refused("azure_openai/gpt-4o")
-    assert (refusal.status, refusal.code) == (503, "no_base_url")
+    assert (refusal.status, refusal.code) == (400, "no_base_url")
     assert "set providers.azure_openai.base_url in shin.yaml" in refusal.message
     found = target(
         "azure_openai/gpt-4o",

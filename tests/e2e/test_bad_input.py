@@ -501,5 +501,5 @@ async def test_keys_are_told_to_nobody(
     for file in serving.home.rglob("*"):
         if file.is_file():
             assert SECRET.encode() not in file.read_bytes(), file
-    assert all(SECRET not in seen.target and SECRET not in repr(seen.headers) or "session" in repr(seen.headers)
+    assert all((SECRET not in seen.target and SECRET not in repr(seen.headers)) or "session" in repr(seen.headers)
                for seen in provider.seen)  # fmt: skip

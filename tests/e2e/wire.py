@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds after which a connection counts as hanging."""
 
 
@@ -114,6 +114,8 @@ def _answers(data: bytes) -> list[Answer]:
 
 
 def _body(answer: Answer, data: bytes) -> tuple[bytes, bytes]:
+    if answer.status == 100:
+        return b"", data
     if "content-length" in answer.headers:
         length = int(answer.headers["content-length"])
         return data[:length], data[length:]

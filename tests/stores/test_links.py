@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shin_gateway.stores.errors import CommandError, StoreError
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import Server, Start, redis_server, row, until
+from tests.stores.servers import Server, Start, free_port, redis_server, row, until
 
 
 @pytest.fixture
@@ -126,10 +126,9 @@ async def test_sentinel_follows_the_primary(start: Start, tmp_path: Path) -> Non
 async def test_tls_verifies_the_server_and_shows_a_certificate(start: Start, tmp_path: Path) -> None:
     ca, cert, key = _certificates(tmp_path)
     options = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "yes")
-    plain = start(binary=redis_server())
-    plain.wait()
-    server = start(*options, "--tls-port", str(plain.port + 1), binary=redis_server()).wait()
-    url = f"rediss://127.0.0.1:{plain.port + 1}/0?timeout=2"
+    port = free_port()
+    server = start(*options, "--tls-port", str(port), binary=redis_server()).wait()
+    url = f"rediss://127.0.0.1:{port}/0?timeout=2"
     store = await StateStore.connect(f"{url}&ca={ca}&cert={cert}&key={key}")
     assert await store.run("PING") == b"PONG"
     await store.close()
