@@ -21,6 +21,7 @@ from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
+    HttpEvent,
     HttpLayer,
     HttpRequestHeadersHook,
     HttpResponseHeadersHook,
@@ -127,6 +128,17 @@ class CallLayer(HttpLayer):
 
 class CallHttp1Server(Http1Server):
     """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
+
+    _chunked = False
+
+    def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        """As the original, which looks for the header again at every part of a stream."""
+        if isinstance(event, ResponseHeaders):
+            self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
+        if self._chunked and isinstance(event, ResponseData):
+            yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
+        else:
+            yield from super().send(event)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(event)

@@ -86,6 +86,7 @@ class Worker:
         self._options.update(
             confdir=str(self._authority.folder),
             connection_strategy="lazy",
+            rawtcp=False,  # or a call whose first line comes in two pieces is taken for another protocol and passes by
             upstream_cert=False,  # names from an upstream's certificate could be outside of our CA's constraints
             allow_hosts=host_expressions(policies),
             **_trust(self.config, self.places.home, self._options),

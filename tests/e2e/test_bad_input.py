@@ -20,7 +20,9 @@ from h2.events import ConnectionTerminated, StreamReset
 
 from tests.e2e.h2client import connect
 from tests.e2e.serving import CHAT, Serving, serve, write_config
+from tests.e2e.shin import until
 from tests.e2e.wire import Answer, Wire, chunked, request
+from tests.provider import Answer as Says
 from tests.provider import FakeProvider
 
 LIMIT = 1_000_000
@@ -124,14 +126,15 @@ NO_CALLS = {
 
 
 @pytest.mark.parametrize("wrong", NO_CALLS)
-async def test_a_body_that_is_no_call(gateway: Wire, speech: Speech, wrong: str, provider: FakeProvider) -> None:
-    answer = await gateway.ask(request(speech.path, NO_CALLS[wrong], JSON))
-    if answer.status == 200:  # Gemini names the model in the path, so the provider may judge
-        assert "contents" in speech.call
-        return
-    assert answer.status == 400
-    assert speech.error(answer.json)
-    assert answer.headers["x-should-retry"] == "false"
+async def test_a_body_that_is_no_call(gateway: Wire, wrong: str, provider: FakeProvider) -> None:
+    for speech in SPEECHES.values():
+        answer = await gateway.ask(request(speech.path, NO_CALLS[wrong], JSON))
+        assert answer.status == 400
+        assert speech.error(answer.json)
+        if not provider.seen:
+            assert answer.headers["x-should-retry"] == "false"
+        else:  # Gemini names the model in the path, so some of these are for the provider to judge
+            assert "contents" in speech.call
 
 
 async def test_a_provider_judges_what_the_proxy_lets_through(wire: Wire, speech: Speech) -> None:
@@ -142,28 +145,26 @@ async def test_a_provider_judges_what_the_proxy_lets_through(wire: Wire, speech:
 
 
 @pytest.mark.parametrize("model", [None, "", 7, ["gpt-4o"], {}], ids=str)
-async def test_a_model_that_is_none(gateway: Wire, speech: Speech, model: Any) -> None:
-    if "contents" in speech.call:
-        pytest.skip("the path names the model")
-    body = {**speech.call, "model": model}
-    answers = [await gateway.ask(request(speech.path, json.dumps(body).encode(), JSON))]
-    del body["model"]
-    answers.append(await gateway.ask(request(speech.path, json.dumps(body).encode(), JSON)))
-    for answer in answers:
-        assert answer.status == 400
-        assert "model" in speech.error(answer.json)
+async def test_a_model_that_is_none(gateway: Wire, model: Any) -> None:
+    for speech in list(SPEECHES.values())[:3]:  # Gemini's path names it
+        body = {**speech.call, "model": model}
+        answers = [await gateway.ask(request(speech.path, json.dumps(body).encode(), JSON))]
+        del body["model"]
+        answers.append(await gateway.ask(request(speech.path, json.dumps(body).encode(), JSON)))
+        for answer in answers:
+            assert answer.status == 400
+            assert "model" in speech.error(answer.json)
 
 
 @pytest.mark.parametrize("model", ["nobody-knows-1", "nobody/knows", "m" * 5000, "a\x00\r\nx-own: 1"], ids=range(4))
-async def test_a_model_that_nobody_knows(gateway: Wire, speech: Speech, model: str) -> None:
-    if "contents" in speech.call:
-        model = "nobody-knows-1"
-    path, body = speech.to(model)
-    answer = await gateway.ask(request(path, body, JSON))
-    assert answer.status == 404
-    assert "unknown" in speech.error(answer.json)
-    assert len(answer.body) < 2000
-    assert "x-own" not in answer.headers
+async def test_a_model_that_nobody_knows(gateway: Wire, model: str) -> None:
+    for speech in SPEECHES.values():
+        path, body = speech.to("nobody-knows-1" if "contents" in speech.call else model)
+        answer = await gateway.ask(request(path, body, JSON))
+        assert answer.status == 404
+        assert "unknown" in speech.error(answer.json)
+        assert len(answer.body) < 2000
+        assert "x-own" not in answer.headers
 
 
 async def test_a_model_that_speaks_another_dialect(gateway: Wire, speech: Speech) -> None:
@@ -262,7 +263,7 @@ PACKED = {"gzip": gzip.compress(CALL), "br": brotli.compress(CALL), "zstd": zsta
         *((coding, body[:-4], 400) for coding, body in PACKED.items()),
         *((coding, CALL, 400) for coding in (*PACKED, "deflate")),
         ("gzip", PACKED["gzip"] + b"more", 400),
-        ("gzip, " * 9 + "gzip", CALL, 400),
+        ("gzip, " * 9 + "gzip", CALL, 415),
         ("lzma", CALL, 415),
         ("\xff", CALL, 415),
     ],
@@ -296,7 +297,8 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_request_that_is_none(wire: Wire, wrong: str, provider: FakeProvider, secure: FakeProvider) -> None:
     answer = await wire.ask(WRONG[wrong])
-    assert 400 <= answer.status < 500
+    # A client that goes on sending may see the connection's end before it has read why.
+    assert 400 <= answer.status < 500 or ("without end" in wrong and answer.status == 0)
     assert not provider.seen
     assert not secure.seen
 
@@ -322,7 +324,7 @@ ODD = {
     "HTTP/1.0": request(CHAT_PATH, CALL, version="1.0"),
     "HTTP/1.0 without a host": request(CHAT_PATH, CALL, version="1.0", host=""),
     "expecting to go on": request(CHAT_PATH, CALL, "expect: 100-continue"),
-    "an upgrade to h2c": request("/", b"", "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__", method="GET"),
+    "an upgrade to h2c": request(CHAT_PATH, CALL, "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__", version="1.0"),
 }
 
 
@@ -333,18 +335,39 @@ async def test_odd_requests_are_answered(wire: Wire, odd: str) -> None:
     (answer,) = answers
     assert answer.status in (200, 400, 404, 431, 502)
     assert answer.body
-    if odd in ("chunks", "trailers", "no host", "HTTP/1.0", "double slashes", "expecting to go on"):
+    if odd in (
+        "chunks",
+        "trailers",
+        "an upgrade to h2c",
+        "no host",
+        "HTTP/1.0",
+        "double slashes",
+        "expecting to go on",
+    ):
         assert answer.status == 200
         assert answer.json["choices"]
 
 
-@pytest.mark.parametrize("data", [b"zz\r\nabc\r\n", b"5;" + b"x" * 1_100_000, chunked(CALL)[:-2]])
-async def test_chunks_that_are_wrong_end_the_connection(wire: Wire, data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"zz\r\nabc\r\n", b"5;" + b"x" * 1_100_000])
+async def test_chunks_that_are_wrong_end_the_connection(wire: Wire, serving: Serving, data: bytes) -> None:
+    connections = serving.master.addons.get("proxyserver").connections
+    asking = asyncio.create_task(wire.send(request(CHAT_PATH, None, "transfer-encoding: chunked") + data))
+    await until(lambda: connections)
+    await until(lambda: not connections)  # told by its own side: asyncio's TLS does not always notice
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_call_in_pieces_takes_the_chain(wire: Wire, serving: Serving) -> None:
+    """Else it would pass by its policy unseen, taken for a protocol that is not HTTP."""
+    reader, writer = await wire._open()
     async with asyncio.timeout(20):
-        reader, writer = await wire._open()
-        writer.write(request(CHAT_PATH, None, "transfer-encoding: chunked") + data)
-        writer.write_eof() if writer.can_write_eof() else writer.close()
-        await reader.read()
+        for piece in (b"P", b"OST", b" /v1/chat", request(CHAT_PATH, CALL)[len("POST /v1/chat") :]):
+            writer.write(piece)
+            await asyncio.sleep(0.05)
+        assert b"x-shin-call-id" in await reader.read()
+    writer.close()
+    assert len(await serving.rows()) == 1
 
 
 async def test_a_stream_to_a_client_of_http_1_0(wire: Wire) -> None:
@@ -364,11 +387,7 @@ async def test_calls_sent_ahead_are_answered_in_order(wire: Wire) -> None:
 
 
 async def test_too_much_sent_ahead_ends_the_connection(gateway: Wire, provider: FakeProvider) -> None:
-    gate = asyncio.Semaphore(0)
-    provider.rule = lambda seen: None
-    from tests.provider import Answer as Says
-
-    provider.script(Says(gate=gate))
+    provider.script(Says(gate=asyncio.Semaphore(0)))
     body = json.dumps({**CHAT, "stream": True}).encode()
     await gateway.send(request(CHAT_PATH, body) + b"x" * 3_000_000)
     seen = (await provider.wait_seen())[0]
@@ -427,14 +446,14 @@ async def test_ways_back_to_ourselves_end(serving: Serving, provider: FakeProvid
         for address in own:
             answer = await wire.ask(request(f"http://{address}/", b"", method="GET", host=f"host: {address}"))
             assert answer.status in (200, 400, 502)
-    # A tunnel to ourselves is one connection, not a loop: in it we are what we are outside.
+    # A tunnel to ourselves leads nowhere.
     for address in own:
         async with asyncio.timeout(20):
             reader, writer = await proxy._open()
             writer.write(f"CONNECT {address} HTTP/1.1\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             writer.write(request("/", b"", method="GET", host=f"host: {address}"))
-            assert (await reader.read()).startswith(b"HTTP/1.1 ")
+            assert b" 200 " not in await reader.read()
             writer.close()
     assert (await gateway.ask(b"CONNECT localhost:443 HTTP/1.1\r\n\r\n")).status == 400
 
@@ -490,8 +509,10 @@ async def test_keys_are_told_to_nobody(
             told.append(await wire.ask(request(f"{CHAT_PATH}?key={SECRET}", CALL, *keys)))
         told.append(await wire.ask(request(f"/nobody/x?key={SECRET}", CALL, *keys)))
         told.append(await wire.ask(request(CHAT_PATH, CALL, *keys, "content-length: 7")))
-    login = Wire(serving.proxy())
-    await login.ask(b"CONNECT localhost:1 HTTP/1.1\r\nproxy-authorization: Basic " + SECRET.encode() + b"\r\n\r\n")
+    reader, writer = await Wire(serving.proxy())._open()
+    writer.write(b"CONNECT localhost:1 HTTP/1.1\r\nproxy-authorization: Basic " + SECRET.encode() + b"\r\n\r\n")
+    assert SECRET.encode() not in await reader.readuntil(b"\r\n\r\n")
+    writer.close()
     rows = await serving.rows(16)
     for answer in told:
         if "method" not in answer.body.decode("latin1")[:20]:  # the provider's own echo of what it received

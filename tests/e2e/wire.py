@@ -64,11 +64,16 @@ class Wire:
         """All answers until the other side closes. Raises TimeoutError when it does not."""
         async with asyncio.timeout(PATIENCE):
             reader, writer = await self._open()
-            writing = asyncio.create_task(_write(writer, [data] if isinstance(data, bytes) else data))
+            received: list[bytes] = []
+            reading = asyncio.create_task(_read(reader, received))
             try:
-                return _answers(await _all(reader))
+                if not await _write(writer, [data] if isinstance(data, bytes) else data):
+                    await asyncio.wait([reading], timeout=2)  # asyncio's TLS does not always say that it ended
+                else:
+                    await reading
+                return _answers(b"".join(received))
             finally:
-                writing.cancel()
+                reading.cancel()
                 writer.close()
 
     async def ask(self, data: bytes | Iterable[bytes]) -> Answer:
@@ -88,19 +93,21 @@ class Wire:
         return reader, writer
 
 
-async def _write(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
-    with contextlib.suppress(ConnectionError):
+async def _write(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> bool:
+    """Whether all of it was taken."""
+    try:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
+    except ConnectionError:
+        return False
+    return True
 
 
-async def _all(reader: asyncio.StreamReader) -> bytes:
-    received = b""
+async def _read(reader: asyncio.StreamReader, received: list[bytes]) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(65536):
-            received += data
-    return received
+            received.append(data)
 
 
 def _answers(data: bytes) -> list[Answer]:
