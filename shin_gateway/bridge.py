@@ -11,8 +11,9 @@ import contextlib
 import ipaddress
 import logging
 import re
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, http, tls
@@ -20,13 +21,14 @@ from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
 from mitmproxy.proxy.server import ConnectionHandler
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from multidict import CIMultiDict
 
 from shin_gateway import arrivals, dialects
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import ANONYMOUS, Call, Caller, make_id
 from shin_gateway.callers import REALM
-from shin_gateway.delivery import Delivery
+from shin_gateway.delivery import Delivery, Room
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import NotFound, Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
@@ -40,6 +42,9 @@ _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect
 """What a client's alert, or its hanging up, says when it does not trust our CA."""
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+ON_THE_WAY = 65_536
+"""Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""
 
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
@@ -64,11 +69,12 @@ class Bridge:
 
     def next_layer(self, request: NextLayerRequest) -> None:
         """mitmproxy's own decision, which tunnels what `allow_hosts` does not name, with our HTTP layer in it."""
-        if request.layer is None:
-            self._native.next_layer(request)
-            if request.layer is None and len(request.data_client()) > UNREAD:
-                request.layer = Endless(request.context)
-            with_calls(request.layer)
+        if request.layer is not None:
+            return
+        self._native.next_layer(request)
+        if _is_endless(request):
+            request.layer = Endless(request.context)
+        with_calls(request.layer)
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """Where the server's name is one of ours, go to that name and nowhere else, whatever CONNECT said."""
@@ -99,6 +105,14 @@ class Bridge:
         """Who is at the other end, as far as it has said: its user agent, else its address."""
         return self._agents.get(client) or "{}:{}".format(*client.peername[:2])
 
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """On mitmproxy's own way a client names where it wants to go: some places are not for it to name."""
+        host, port = (data.server.address or ("", 0))[:2]
+        if not host or isinstance(data.client.proxy_mode, mode_specs.UpstreamMode) or self.gateway.find(host, port):
+            return
+        if await _is_forbidden(host, port, for_others=self.gateway.callers.required):
+            data.server.error = "The proxy does not connect to this address for its clients."
+
     def http_connect(self, flow: http.HTTPFlow) -> None:
         host, port = flow.request.host, flow.request.port
         live = self.gateway.find(host, port)
@@ -106,7 +120,11 @@ class Bridge:
             self._agents[flow.client_conn] = agent
         # The server's name in the handshake may still be one of ours where CONNECT gives an address.
         setattr(flow.client_conn, NAMED_HOSTS, live is not None or _is_address(host))
-        self._identify(flow, live)
+        try:
+            self._identify(flow, live)
+        except Exception:
+            log.exception("a CONNECT could not be taken")
+            flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
         if live is None and flow.response is None:
             self.diagnostics.note("tunnelled", host=host, client=self._agent(flow.client_conn))
 
@@ -144,8 +162,9 @@ class Bridge:
         is_gateway = _is_gateway(flow)
         self._meet(flow)
         live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
-        if _is_absolute(flow):
+        if _is_proxied(flow):
             self._identify(flow, live)
+        flow.request.headers.pop("proxy-authorization", None)
         if flow.response is not None:
             return
         if live is None:
@@ -179,7 +198,7 @@ class Bridge:
     def _arrive(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
         """What the request is: a call, answered here and now, or nothing of ours (None)."""
         request = flow.request
-        upgrade = request.headers.get("upgrade", "").lower() == "websocket"
+        upgrade = request.method == "GET" and _asks_for_websocket(request)
         method = "WEBSOCKET" if upgrade else request.method
         if is_gateway:
             found = arrivals.at_gateway(self.gateway.providers, method, request.path, request.headers)
@@ -205,7 +224,16 @@ class Bridge:
 
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         delivery: Delivery | None = flow.metadata.get(DELIVERY)
-        return None if delivery is None or flow.response is not None else self._answer(flow, delivery)
+        return None if delivery is None or flow.response is not None else self._answer_or_fail(flow, delivery)
+
+    async def _answer_or_fail(self, flow: http.HTTPFlow, delivery: Delivery) -> None:
+        """mitmproxy sends a request on when its hook fails: past the chain."""
+        try:
+            await self._answer(flow, delivery)
+        except Exception:
+            log.exception("call %s could not be answered", delivery.call.id)
+            delivery.fail()
+            flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
 
     async def _answer(self, flow: http.HTTPFlow, delivery: Delivery) -> None:
         call = delivery.call
@@ -221,8 +249,11 @@ class Bridge:
         """Send a streamed reply part by part, each once the client has taken the last one."""
         client = delivery.stream.context.client
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        if handler is None:  # the connection went while the head was on its way
+            delivery.client_left()
+            return
         room = _room(handler, client, delivery.stream)
-        part = b"first" if handler else b""
+        part = b"first"
         while part:
             part = await delivery.next_part(room)
             await handler.server_event(PartReady(delivery.stream, part))
@@ -233,18 +264,34 @@ class Bridge:
             flow.response.stream = True
 
 
-def _room(
-    handler: ConnectionHandler | None, client: connection.Client, stream: CallStream
-) -> Callable[[], Awaitable[None]]:
+async def _is_forbidden(host: str, port: int, for_others: bool) -> bool:
+    """Link-local addresses, where clouds keep credentials; this machine's own, where the proxy is for others too."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False  # connecting will say so
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    return any(one.is_link_local or (for_others and (one.is_loopback or one.is_unspecified)) for one in addresses)
+
+
+def _is_endless(request: NextLayerRequest) -> bool:
+    return request.layer is None and len(request.data_client()) > UNREAD
+
+
+def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStream) -> Room:
     """Waits until the client takes more, by socket and by window: mitmproxy itself waits only when it reads."""
-    transport = handler.transports.get(client) if handler else None
+    transport = handler.transports.get(client)
     writer = transport.writer if transport else None
 
-    async def room() -> None:
+    async def wait() -> None:
         if isinstance(writer, asyncio.StreamWriter):
             with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
                 await writer.drain()
         await stream.room()
+
+    def room() -> Awaitable[None] | None:
+        waiting = writer.transport.get_write_buffer_size() if isinstance(writer, asyncio.StreamWriter) else 0
+        return wait() if waiting > ON_THE_WAY or stream.full else None
 
     return room
 
@@ -254,11 +301,14 @@ def _is_gateway(flow: http.HTTPFlow) -> bool:
     return isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == GATEWAY
 
 
-def _is_absolute(flow: http.HTTPFlow) -> bool:
-    """A plain HTTP request to a proxy, which names its host in the first line and may carry credentials."""
-    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode) and (
-        flow.request.scheme == "http" and not flow.client_conn.tls_established
-    )
+def _is_proxied(flow: http.HTTPFlow) -> bool:
+    """Whether it came to a proxy that may want credentials: said on CONNECT, or with a request in absolute form."""
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
+
+
+def _asks_for_websocket(request: http.Request) -> bool:
+    """Only GET can (RFC 6455 §4.1): on a POST the header means nothing, and must not lead it past the chain."""
+    return "websocket" in [one.strip() for one in request.headers.get("upgrade", "").lower().split(",")]
 
 
 def _no_websocket() -> http.Response:
@@ -286,7 +336,8 @@ def _is_address(host: str) -> bool:
 def _pass(flow: http.HTTPFlow) -> None:
     """Take mitmproxy's own way, unread."""
     length = flow.request.headers.get("content-length", "")
-    flow.request.stream = length.isdigit() and int(length) > STREAM_THROUGH
+    unknown = "chunked" in flow.request.headers.get("transfer-encoding", "").lower()
+    flow.request.stream = unknown or (length.isdigit() and int(length) > STREAM_THROUGH)
 
 
 def _headers_in(request: http.Request) -> CIMultiDict[str]:
@@ -301,7 +352,10 @@ def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response
     version = flow.request.http_version
     headers = reply.headers
     _add_ours(headers, call)
-    if reply.streamed and version == "HTTP/1.1" and "content-length" not in headers:
+    bodyless = reply.status in (204, 304) or call.method == "HEAD"
+    if reply.takes_events and not bodyless:  # signs of life and an error event may come on top of what was announced
+        headers.popall("content-length", None)
+    if reply.streamed and version == "HTTP/1.1" and "content-length" not in headers and not bodyless:
         headers["transfer-encoding"] = "chunked"
     body = None if reply.streamed else reply.raw_body
     if body is not None:

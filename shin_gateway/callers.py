@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
@@ -13,8 +14,10 @@ from multidict import CIMultiDict
 
 from shin_gateway.call import ANONYMOUS, Call, Caller
 from shin_gateway.errors import Unauthenticated
-from shin_gateway.secret import SecretRef
+from shin_gateway.secret import SecretMissing, SecretRef
 from shin_gateway.targets import CREDENTIAL_HEADERS
+
+log = logging.getLogger(__name__)
 
 REALM = "Shin Gateway"
 
@@ -41,7 +44,7 @@ class Callers:
         """From the key that came with the call: a user's own, or any, by its hash. Raises Unauthenticated."""
         secret = credential(call.headers, call.path)
         if not self._users:
-            return Caller(f"key-{hashlib.sha256(secret.encode()).hexdigest()[:12]}", "key") if secret else ANONYMOUS
+            return Caller(f"key-{hashlib.sha256(_bytes(secret)).hexdigest()[:12]}", "key") if secret else ANONYMOUS
         for user in self._users:
             if self._matches(user, secret):
                 return Caller(user, "user")
@@ -49,7 +52,15 @@ class Callers:
 
     def _matches(self, user: str, secret: str) -> bool:
         known = self._users.get(user)
-        return known is not None and hmac.compare_digest(known.read().encode(), secret.encode())
+        try:
+            return known is not None and hmac.compare_digest(known.read().encode(), _bytes(secret))
+        except SecretMissing as error:
+            log.warning("user %s cannot be let in: %s", user, error)
+            return False
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def credential(headers: CIMultiDict[str], path: str) -> str:

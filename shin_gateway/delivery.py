@@ -16,6 +16,9 @@ from shin_gateway.reply import Broken, Reply
 
 log = logging.getLogger(__name__)
 
+Room = Callable[[], Awaitable[None] | None]
+"""None when the client takes more at once; else what waits until it does."""
+
 CLIENT_LEFT = 499
 """Status in the log for a call whose client went away (nginx's number)."""
 
@@ -56,6 +59,8 @@ class Delivery:
 
     async def answer(self) -> Reply | None:
         """The reply's head, a refusal's included; None when the client has left."""
+        if self._left:  # a reset came before this hook's task began
+            return None
         self.reply = await self._unless_left(self._run_chain())
         return self.reply
 
@@ -69,7 +74,7 @@ class Delivery:
             log.exception("call %s failed", call.id)
             return refuse(call, Refusal("The gateway failed to handle this call."))
 
-    async def next_part(self, room: Callable[[], Awaitable[None]]) -> bytes:
+    async def next_part(self, room: Room) -> bytes:
         """The next bytes for the client, once there is `room` for them; b"" at the end."""
         assert self.reply is not None
         if self._over or self._left:
@@ -78,15 +83,29 @@ class Delivery:
         self.call.outcome.reply_bytes += len(part)
         return part
 
-    async def _read(self, reply: Reply, room: Callable[[], Awaitable[None]]) -> bytes:
+    async def _read(self, reply: Reply, room: Room) -> bytes:
         try:
-            await room()
+            if (full := room()) is not None:
+                await self._patiently(full)
             return await reply.read()
+        except TimeoutError:
+            return self._cut_off()
         except Broken as broken:
             return self._break_off(reply, broken.cause)
         except Exception:
             log.exception("the reply to call %s failed", self.call.id)
             return self._break_off(reply, "internal_error")
+
+    async def _patiently(self, full: Awaitable[None]) -> None:
+        """Wait for a client that reads slowly, no longer than the policy gives the whole call. Raises TimeoutError."""
+        async with asyncio.timeout(self.call.policy.timeouts.total - self.call.outcome.timings.total):
+            await full
+
+    def _cut_off(self) -> bytes:
+        """A client that reads nothing can be told nothing."""
+        self._finish("broken", "client_stalled")
+        self.cut = True
+        return b""
 
     def _break_off(self, reply: Reply, cause: str) -> bytes:
         """The dialect's error event as the last part; where there are no events, the connection is cut."""
@@ -96,6 +115,11 @@ class Delivery:
             return b""
         refusal = UpstreamFailed("The upstream broke off in the middle of its reply.", code=cause)
         return self.call.dialect.error_part(refusal, self.call.id, reply.headers.get("content-type", ""))
+
+    def fail(self) -> None:
+        """The reply cannot be given to the client, through a fault of ours."""
+        self._finish("failed", "internal_error")
+        self.reply = None
 
     def sent(self) -> None:
         """The layers have passed on all there was."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, cast
 
+import h2.events
 import h11
 from h11._readers import ChunkedReader
 from mitmproxy import connection, ctx, http
@@ -186,9 +188,20 @@ class CallHttp2Server(Http2Server):
         if isinstance(event, events.DataReceived | events.ConnectionClosed):
             self._heard.set()
 
+    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        # A reset in one read with the call's end: mitmproxy has forgotten the stream by then, and tells nobody.
+        if isinstance(event, h2.events.StreamReset) and event.stream_id not in self.streams:
+            yield ReceiveHttp(RequestProtocolError(event.stream_id, "stream reset by client", ErrorCode.CANCEL))
+            return False
+        return (yield from super().handle_h2_event(event))
+
+    def full(self, stream_id: int) -> bool:
+        """Whether something of this stream waits for the client's window (RFC 9113 §5.2)."""
+        return bool(self.h2_conn.stream_buffers.get(stream_id))
+
     async def room(self, stream_id: int) -> None:
-        """Until nothing of this stream waits for the client's window (RFC 9113 §5.2)."""
-        while self.h2_conn.stream_buffers.get(stream_id):
+        """Until nothing does."""
+        while self.full(stream_id):
             self._heard.clear()
             await self._heard.wait()
 
@@ -202,12 +215,22 @@ class CallStream(HttpStream):
     def delivery(self) -> Delivery | None:
         return self.flow.metadata.get(DELIVERY) if hasattr(self, "flow") else None
 
-    async def room(self) -> None:
-        """Until this stream's own buffers are empty."""
+    @cached_property
+    def _window(self) -> CallHttp2Server | None:
+        """The connection, if it has windows."""
         http_layer = self.context.layers[self.context.layers.index(self) - 1]
         connection = http_layer.connections[self.context.client]  # type: ignore[attr-defined]
-        if isinstance(connection, CallHttp2Server):
-            await connection.room(self.stream_id)
+        return connection if isinstance(connection, CallHttp2Server) else None
+
+    @property
+    def full(self) -> bool:
+        """Whether something of this stream waits for the client."""
+        return self._window is not None and self._window.full(self.stream_id)
+
+    async def room(self) -> None:
+        """Until nothing does."""
+        if self._window is not None:
+            await self._window.room(self.stream_id)
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         # While a hook runs, events wait in a queue: tell the delivery now, so that it stops waiting.

@@ -175,6 +175,8 @@ def _decoded(raw: bytes, coding: str) -> bytes:
 
 MAX_DECODED = 256 * 1024 * 1024
 """Bytes that a compressed whole reply may inflate to."""
+MAX_DECODED_STREAM = 64 * 1024 * 1024
+"""Bytes that a compressed stream may inflate to."""
 
 
 class Stream:
@@ -184,7 +186,7 @@ class Stream:
         self._source = source
         self._framer = framer
         """Splits bytes into parts; None for a body that has no parts, such as a file."""
-        self._decoder = encodings.Decoder(coding) if coding and framer else None
+        self._decoder = encodings.Decoder(coding, MAX_DECODED_STREAM) if coding and framer else None
         self._keepalive = dialect.keepalive if framer and not coding else None
         self._ending = dialect.ending()
         self._stages: list[_Filtering | _Observing] = []
@@ -231,7 +233,8 @@ class Stream:
             try:
                 out = self._next(chunk)
             except Refusal as refusal:  # an event without end, a compression that is broken
-                self._ended, self._broken = True, Broken(refusal.code)
+                theirs = isinstance(refusal, UpstreamFailed)
+                self._ended, self._broken = True, Broken(refusal.code if theirs else "upstream_encoding")
                 out = self._flush()
             if out:
                 return out

@@ -25,13 +25,13 @@ from shin_gateway import encodings
 from shin_gateway.call import Call
 from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import Framer, Part
-from shin_gateway.errors import Invalid, Refusal, Unavailable, UpstreamFailed, UpstreamTimeout
+from shin_gateway.errors import Invalid, Refusal, TooLarge, Unavailable, UpstreamFailed, UpstreamTimeout
 from shin_gateway.outcome import Outcome, Timings
-from shin_gateway.reply import Broken, Reply
+from shin_gateway.reply import MAX_DECODED_STREAM, Broken, Reply
 
 HOP_BY_HOP = frozenset(
     ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-     "transfer-encoding", "upgrade"]
+     "transfer-encoding", "upgrade", "expect"]
 )  # fmt: skip
 """Headers that concern one connection only (RFC 9110 §7.6.1)."""
 
@@ -176,6 +176,8 @@ def _headers(call: Call) -> CIMultiDict[str]:
         lower = name.lower()
         if lower in HOP_BY_HOP or lower in named or lower == "host" or lower.startswith("x-shin-"):
             continue
+        if lower == "cookie" and not call.target.own_key:  # of our own address, which other programs share
+            continue
         out.add(name, str(len(call.raw_body)) if lower == "content-length" else value)
     if call.raw_body and "content-length" not in out:
         out["content-length"] = str(len(call.raw_body))
@@ -308,9 +310,13 @@ async def _streamed(call: Call, exchange: _Exchange, framer: Framer) -> Reply:
     ahead = _framer(call, answer)
     assert ahead is not None
     coding = answer.headers.get("content-encoding", "")
-    decoder = encodings.Decoder(coding) if coding else None
+    decoder = encodings.Decoder(coding, MAX_DECODED_STREAM) if coding else None
     while chunk := await exchange.read_ahead():
-        first = _first_real(call.dialect, ahead.feed(decoder.feed(chunk) if decoder else chunk))
+        try:
+            plain = decoder.feed(chunk) if decoder else chunk
+        except (Invalid, TooLarge) as error:  # the upstream's fault, not the client's
+            raise UpstreamFailed("The upstream's reply cannot be decompressed.", code="upstream_encoding") from error
+        first = _first_real(call.dialect, ahead.feed(plain))
         if first is not None:
             reply = exchange.reply(call, framer=framer)
             reply.failure = call.dialect.failure(first)

@@ -81,7 +81,7 @@ class PathTable:
 
     def find(self, method: str, path: str) -> PathClass | None:
         """The class of a path, given with or without its query; None when no row says anything about it."""
-        path = path.partition("?")[0]
+        path = _END.split(path, 1)[0]
         return (self._remembered if len(path) < 512 else self._find)(method, path)
 
     def _find(self, method: str, path: str) -> PathClass | None:
@@ -95,4 +95,9 @@ class PathTable:
 
 def plain(path: str) -> str:
     """The path that a lenient server would see, so that `/v1//chat/./%63ompletions/` slips past no guard."""
-    return "/" + posixpath.normpath(unquote(path)).lstrip("/")
+    path = _PARAMETERS.sub("", unquote(unquote(path)).replace("\\", "/")).strip(" \t\r\n\0")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+_END = re.compile("[?#]")
+_PARAMETERS = re.compile(";[^/]*")

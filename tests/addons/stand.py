@@ -52,7 +52,7 @@ def asking(path: str, text: str, stream: bool) -> tuple[str, dict[str, Any]]:
     return path, body | {"messages": [{"role": "user", "content": text}]}
 
 
-async def _no_wait() -> None:
+def _no_wait() -> None:
     """A client that always takes more."""
 
 

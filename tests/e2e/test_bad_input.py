@@ -238,18 +238,19 @@ async def test_a_body_without_end_is_not_kept(wire: Wire) -> None:
     assert peak() - before < 60_000_000
 
 
-BOMB = b"\0" * 300_000_000
+BOMB = bytes(200_000_000)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
-async def test_a_bomb_is_not_unpacked(gateway: Wire, speech: Speech, coding: str) -> None:
+async def test_a_bomb_is_not_unpacked(gateway: Wire, coding: str) -> None:
     pack = {"gzip": lambda: gzip.compress(BOMB, 1), "br": lambda: brotli.compress(BOMB, quality=1)}
     packed = pack.get(coding, lambda: zstandard.compress(BOMB))()
     assert len(packed) < 2 * LIMIT
     before = peak()
-    answer = await gateway.ask(request(speech.path, packed, f"content-encoding: {coding}"))
-    assert answer.status == 413
-    assert speech.error(answer.json)
+    for speech in SPEECHES.values():
+        answer = await gateway.ask(request(speech.path, packed, f"content-encoding: {coding}"))
+        assert answer.status == 413
+        assert speech.error(answer.json)
     assert peak() - before < 60_000_000
 
 
@@ -352,7 +353,7 @@ async def test_odd_requests_are_answered(wire: Wire, odd: str) -> None:
 async def test_chunks_that_are_wrong_end_the_connection(wire: Wire, serving: Serving, data: bytes) -> None:
     connections = serving.master.addons.get("proxyserver").connections
     asking = asyncio.create_task(wire.send(request(CHAT_PATH, None, "transfer-encoding: chunked") + data))
-    await until(lambda: connections)
+    await asyncio.sleep(0.3)
     await until(lambda: not connections)  # told by its own side: asyncio's TLS does not always notice
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
