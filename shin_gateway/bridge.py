@@ -46,6 +46,8 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 ON_THE_WAY = 65_536
 """Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""
 
+FORBIDDEN = "The proxy does not connect to this address for its clients."
+
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
 
@@ -111,7 +113,7 @@ class Bridge:
         if not host or isinstance(data.client.proxy_mode, mode_specs.UpstreamMode) or self.gateway.find(host, port):
             return
         if await _is_forbidden(host, port, for_others=self.gateway.callers.required):
-            data.server.error = "The proxy does not connect to this address for its clients."
+            data.server.error = FORBIDDEN
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         host, port = flow.request.host, flow.request.port
@@ -125,15 +127,18 @@ class Bridge:
         except Exception:
             log.exception("a CONNECT could not be taken")
             flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
+        if live is None and flow.response is None and _is_link_local(flow):
+            flow.response = http.Response.make(502, FORBIDDEN)  # else it is told 200 first: we connect late
         if live is None and flow.response is None:
             self.diagnostics.note("tunnelled", host=host, client=self._agent(flow.client_conn))
 
     def _identify(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         """Take the proxy's credentials off the request; answer 407 where there have to be some."""
         authorization = flow.request.headers.pop("proxy-authorization", None)
-        if authorization is None and flow.client_conn in self._callers:
-            return  # said on CONNECT, or with an earlier request on this connection
         required = self.gateway.callers.required or (live is not None and live.policy.proxy_auth == "required")
+        known = self._callers.get(flow.client_conn)  # from CONNECT, or an earlier request on this connection
+        if authorization is None and known is not None and not (required and known is ANONYMOUS):
+            return
         if authorization is None and not required:
             return
         try:
@@ -270,8 +275,20 @@ async def _is_forbidden(host: str, port: int, for_others: bool) -> bool:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return False  # connecting will say so
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    addresses = [_address(str(entry[4][0])) for entry in found]
     return any(one.is_link_local or (for_others and (one.is_loopback or one.is_unspecified)) for one in addresses)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Without its scope; the IPv4 address that the system connects to where one is mapped into IPv6."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_link_local(flow: http.HTTPFlow) -> bool:
+    """Whether CONNECT gives such an address; a name is looked up when it comes to connecting."""
+    host, mode = flow.request.host, flow.client_conn.proxy_mode
+    return not isinstance(mode, mode_specs.UpstreamMode) and _is_address(host) and _address(host).is_link_local
 
 
 def _is_endless(request: NextLayerRequest) -> bool:

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -310,7 +311,23 @@ def _banner(said: dict[str, Any], home: Path, workers: int) -> str:
 
 Paste one of these next:
 
-  shin exec -- claude                             # run an agent through the proxy
-  export OPENAI_BASE_URL=http://{gateway}/v1   # point an SDK at the gateway
-  shin tail                                       # watch the calls
+{
+        _lines(
+            {
+                f"{_shin()} exec -- claude": "run an agent through the proxy",
+                f"export OPENAI_BASE_URL=http://{gateway}/v1": "point an SDK at the gateway",
+                f"{_shin()} tail": "watch the calls",
+            }
+        )
+    }
 """
+
+
+def _lines(commands: dict[str, str]) -> str:
+    width = max(map(len, commands))
+    return "\n".join(f"  {command.ljust(width)}   # {what}" for command, what in commands.items())
+
+
+def _shin() -> str:
+    """The command as this person's shell finds it."""
+    return "shin" if shutil.which("shin") else str(Path(sys.executable).with_name("shin"))

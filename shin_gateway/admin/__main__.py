@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("shin_gateway").setLevel(logging.INFO)
+    logging.getLogger("shin_gateway.policy.watch").setLevel(logging.CRITICAL)  # the workers say it already
     options = msgspec.json.decode(arguments[0], type=Options)
     ready = int(arguments[1])
     try:

@@ -52,7 +52,7 @@ def shin(
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """An LLM gateway: see, guard and cap what programs send to language models."""
+    """An LLM gateway: see what programs send to language models, and what it costs."""
 
 
 def run() -> None:

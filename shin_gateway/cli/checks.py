@@ -192,7 +192,9 @@ def handshakes(patient: Patient) -> Iterator[Finding]:
             handshake(patient.running.proxy, host, path, url)
         except ssl.SSLCertVerificationError as error:
             why = f"{host}: {error.verify_message}"
-            yield Finding("problem", f"a program that trusts {names} refuses the proxy's certificate", why, _use())
+            # A shell that does not use the proxy need not trust it, either.
+            level: Level = "problem" if url or not files else "note"
+            yield Finding(level, f"a program that trusts {names} refuses the proxy's certificate", why, _use())
         except (OSError, ConnectionError) as error:
             yield Finding("problem", f"no connection to {host} through the proxy", str(error), "see the proxy's log")
         else:

@@ -68,7 +68,7 @@ async def _show(home: Path, config: Path | None, count: int, follow: bool, as_js
     try:
         store = await StateStore.connect(_patient(server.read() if server else EmbeddedState(home).url))
     except StoreError as error:
-        raise Failed(f"cannot see any calls: {error}; is `shin run` running, with --home {home}?") from None
+        raise Failed(f"no calls to see: is `shin run` running, with --home {home}? ({error})") from None
     try:
         show = _json_line if as_json else _table()
         shown: deque[str] = deque(maxlen=_REMEMBERED)
@@ -205,7 +205,7 @@ def line(row: CallRow) -> Text:
         "in": _tokens(row.input_tokens, usage),
         "cached": _tokens(row.cached_tokens, usage),
         "out": _tokens(row.output_tokens, usage),
-        "cost": _money(row.cost),
+        "cost": _money(row.cost) if row.usage_source or row.cost is not None or row.end == "completed" else "-",
         "first": _time(row.first_part_ms),
         "total": _time(row.total_ms),
     }

@@ -95,9 +95,10 @@ class PathTable:
 
 def plain(path: str) -> str:
     """The path that a lenient server would see, so that `/v1//chat/./%63ompletions/` slips past no guard."""
-    path = _PARAMETERS.sub("", unquote(unquote(path)).replace("\\", "/")).strip(" \t\r\n\0")
+    path = _END.split(unquote(unquote(path)), 1)[0].replace("\\", "/")
+    path = _PARAMETERS.sub("", path).strip(" \t\r\n")
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
-_END = re.compile("[?#]")
+_END = re.compile("[?#\0]")
 _PARAMETERS = re.compile(";[^/]*")

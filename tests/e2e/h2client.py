@@ -27,11 +27,21 @@ class H2Client:
 
     def post(self, path: str, body: object) -> int:
         """Send a call; its stream's id."""
+        stream = self._write(path, body)
+        self._flush()
+        return stream
+
+    def post_and_reset(self, path: str, body: object, count: int) -> None:
+        """Send calls, each with its reset right behind it, in one write."""
+        for _ in range(count):
+            self._h2.reset_stream(self._write(path, body), h2.errors.ErrorCodes.CANCEL)
+        self._flush()
+
+    def _write(self, path: str, body: object) -> int:
         data, stream = json.dumps(body).encode(), self._h2.get_next_available_stream_id()
         head = [(":method", "POST"), (":scheme", "https"), (":authority", self._host), (":path", path)]
         self._h2.send_headers(stream, [*head, ("content-length", str(len(data)))])
         self._h2.send_data(stream, data, end_stream=True)
-        self._flush()
         return stream
 
     def reset(self, stream: int) -> None:

@@ -53,12 +53,17 @@ def chunked(*chunks: bytes, trailers: str = "") -> bytes:
 
 
 class Wire:
-    """Opens a connection for each exchange: to `address`, or through a proxy there by TLS to `host`."""
+    """Opens a connection for each exchange: to `address`, or through a proxy there by TLS to `host`.
 
-    def __init__(self, address: str, host: str = "", ca: Path | None = None) -> None:
+    `login` is a header line for CONNECT, `sni` the server's name in the handshake where it is not the host's.
+    """
+
+    def __init__(self, address: str, host: str = "", ca: Path | None = None, *, login: str = "", sni: str = "") -> None:
         self.address = address.removeprefix("http://")
         self._host = host
         self._ca = ca
+        self._login = f"{login}\r\n" if login else ""
+        self._sni = sni or host.rpartition(":")[0]
 
     async def send(self, data: bytes | Iterable[bytes]) -> list[Answer]:
         """All answers until the other side closes. Raises TimeoutError when it does not."""
@@ -86,10 +91,10 @@ class Wire:
         host, _, port = self.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         if self._host:
-            writer.write(f"CONNECT {self._host} HTTP/1.1\r\n\r\n".encode())
+            writer.write(f"CONNECT {self._host} HTTP/1.1\r\n{self._login}\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             context = ssl.create_default_context(cafile=self._ca)
-            await writer.start_tls(context, server_hostname=self._host.rpartition(":")[0])
+            await writer.start_tls(context, server_hostname=self._sni)
         return reader, writer
 
 
@@ -121,7 +126,7 @@ def _answers(data: bytes) -> list[Answer]:
 
 
 def _body(answer: Answer, data: bytes) -> tuple[bytes, bytes]:
-    if answer.status == 100:
+    if answer.status in (100, 204, 304):
         return b"", data
     if "content-length" in answer.headers:
         length = int(answer.headers["content-length"])
