@@ -19,6 +19,7 @@ from mitmproxy.proxy import mode_specs
 from shin_gateway.assembly import EXPECTED, Places, make_home
 from shin_gateway.bridge import Bridge
 from shin_gateway.config import Config
+from shin_gateway.engine import TlsConfig
 from shin_gateway.modes import default_mode, gateway_mode, upstream_login
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.runner import FLUSH, Worker
@@ -65,6 +66,7 @@ class Plugin(Bridge):
             config = places.read()
             worker = Worker(places, config, self, ctx.options)
             worker.prepare()
+            ctx.master.addons.get("tlsconfig").__class__ = TlsConfig  # nothing but its one method differs
             self._listen(config)
             self._worker = worker
         except (*EXPECTED, OSError) as error:
