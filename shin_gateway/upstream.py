@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +74,13 @@ class Upstream:
         self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
 
     async def start(self) -> None:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_start.append(_connecting)
-        trace.on_connection_create_end.append(_connected)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=30),
+            connector=_Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
             trust_env=False,
-            trace_configs=[trace],
             max_line_size=65536,
             max_field_size=65536,
         )
@@ -123,7 +121,7 @@ class Upstream:
     async def _send(self, call: Call) -> aiohttp.ClientResponse:
         assert self._session is not None and call.target is not None
         url = URL(call.target.url(call.path), encoded=True)
-        timeouts = call.policy.timeouts
+        _CURRENT.set(call.outcome.timings)
         return await self._session.request(
             call.method,
             url,
@@ -133,8 +131,7 @@ class Upstream:
             proxy=self._options.proxy,
             proxy_auth=self._proxy_auth,
             ssl=self._context(url.host or "") if url.scheme == "https" else True,
-            timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect),
-            trace_request_ctx=call.outcome.timings,
+            timeout=_timeout(call.policy.timeouts.connect),
         )
 
     def _context(self, host: str) -> ssl.SSLContext:
@@ -374,10 +371,23 @@ def _proxy_refused(status: int) -> UpstreamFailed:
     return refusal
 
 
-async def _connecting(_: aiohttp.ClientSession, context: Any, __: Any) -> None:
-    context.began = time.perf_counter()
+class _Connector(aiohttp.TCPConnector):
+    """Notes how long a new connection took. aiohttp's tracing would cost something for every call."""
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        began = time.perf_counter()
+        try:
+            return await super()._create_connection(req, traces, timeout)
+        finally:
+            _CURRENT.get().connect += time.perf_counter() - began
 
 
-async def _connected(_: aiohttp.ClientSession, context: Any, __: Any) -> None:
-    timings: Timings = context.trace_request_ctx
-    timings.connect += time.perf_counter() - context.began
+_CURRENT: ContextVar[Timings] = ContextVar("timings")
+"""Those of the call that the running task serves."""
+
+
+@lru_cache(maxsize=256)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)

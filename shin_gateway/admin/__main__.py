@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Options(msgspec.Struct, kw_only=True, frozen=True):
 
 def main(arguments: list[str]) -> int:
     die_with_parent()
+    os.nice(10)  # on a busy core, calls come before the rows of calls
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("shin_gateway").setLevel(logging.INFO)
     logging.getLogger("shin_gateway.policy.watch").setLevel(logging.CRITICAL)  # the workers say it already
