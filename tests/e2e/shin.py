@@ -103,11 +103,19 @@ class Shin:
 
     async def ids(self) -> list[str]:
         """Of all calls in analytics; [] while the admin process is away."""
+        found: list[str] = []
+        page: str | None = ""
         try:
-            reply = await self.admin("/api/v1/calls?limit=1000")
+            while page is not None:
+                reply = await self.admin(f"/api/v1/calls?limit=1000{page}")
+                if reply.status_code != 200:
+                    return []
+                said = reply.json()
+                found += [call["id"] for call in said["calls"]]
+                page = f"&before={said['next']}" if said["next"] else None
         except httpx2.TransportError:
             return []
-        return [call["id"] for call in reply.json()["calls"]] if reply.status_code == 200 else []
+        return found
 
     def destroy(self) -> None:
         """Whatever is left of it."""
