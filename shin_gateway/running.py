@@ -91,6 +91,14 @@ def reachable(address: str) -> str:
     return f"{host}{separator}{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def answers(address: str, timeout: float = 1.0) -> bool:
     """Whether something accepts connections at `host:port`."""
     host, _, port = address.rpartition(":")

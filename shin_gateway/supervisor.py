@@ -7,7 +7,6 @@ import contextlib
 import datetime as dt
 import fcntl
 import importlib.metadata
-import ipaddress
 import json
 import logging
 import os
@@ -156,7 +155,7 @@ def _listen(options: RunOptions, config: Config) -> Listen:
 
 def _open_ports(listen: Listen, config: Config) -> Listen:
     """The ports made definite, and known to be free: SO_REUSEPORT would share them with a stranger of ours."""
-    if not _is_loopback(listen.host) and not config.users:
+    if not running.is_loopback(listen.host) and not config.users:
         raise CannotStart(
             f"listening on {listen.host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
         )
@@ -166,13 +165,6 @@ def _open_ports(listen: Listen, config: Config) -> Listen:
 
 
 _PORTS = {"proxy_port": "--proxy-port", "gateway_port": "--gateway-port", "admin_port": "--admin-port"}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _free_port(probes: contextlib.ExitStack, host: str, port: int, name: str) -> int:

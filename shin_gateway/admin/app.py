@@ -11,9 +11,10 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp
 
 from shin_gateway.admin import calls, docs, health, policies
-from shin_gateway.admin.guard import Guard, is_loopback
+from shin_gateway.admin.guard import Guard
 from shin_gateway.admin.parts import Parts
 from shin_gateway.admin.problems import MEDIA_TYPE, Problem, handle_problems
+from shin_gateway.running import is_loopback
 from shin_gateway.secret import SecretRef
 
 DESCRIPTION = """What the gateway did and how it is. Every answer is JSON; errors are problem details (RFC 9457).

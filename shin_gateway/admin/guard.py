@@ -29,14 +29,6 @@ HEADERS = {
 """On every answer that does not say otherwise."""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Guard:
     """Stands around the whole application, so that its errors pass here too."""
 

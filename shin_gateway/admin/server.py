@@ -17,11 +17,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shin_gateway.admin.app import make_app
-from shin_gateway.admin.guard import is_loopback
 from shin_gateway.admin.parts import open_parts
 from shin_gateway.assembly import Places, make_home
 from shin_gateway.config import Config
-from shin_gateway.running import ADMIN_TOKEN
+from shin_gateway.running import ADMIN_TOKEN, is_loopback
 from shin_gateway.secret import SecretRef
 from shin_gateway.stores.embedded import EmbeddedState
 
