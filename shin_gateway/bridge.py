@@ -32,7 +32,7 @@ from shin_gateway.delivery import Delivery, Room
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import NotFound, Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.layers import DELIVERY, NAMED_HOSTS, UNREAD, CallStream, Endless, PartReady, with_calls
+from shin_gateway.layers import DELIVERY, NAMED_HOSTS, UNDECIDED, CallStream, Endless, PartReady, with_calls
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
@@ -106,6 +106,13 @@ class Bridge:
     def _agent(self, client: connection.Client) -> str:
         """Who is at the other end, as far as it has said: its user agent, else its address."""
         return self._agents.get(client) or "{}:{}".format(*client.peername[:2])
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """mitmproxy forgets to close a socket when it is told to while it waits to handle what came next."""
+        handler = _handler(client)
+        transport = handler.transports.get(client) if handler else None
+        if transport is not None and transport.writer is not None:
+            transport.writer.close()
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """On mitmproxy's own way a client names where it wants to go: some places are not for it to name."""
@@ -253,7 +260,7 @@ class Bridge:
     async def shin_stream(self, delivery: Delivery) -> None:
         """Send a streamed reply part by part, each once the client has taken the last one."""
         client = delivery.stream.context.client
-        handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        handler = _handler(client)
         if handler is None:  # the connection went while the head was on its way
             delivery.client_left()
             return
@@ -291,8 +298,13 @@ def _is_link_local(flow: http.HTTPFlow) -> bool:
     return not isinstance(mode, mode_specs.UpstreamMode) and _is_address(host) and _address(host).is_link_local
 
 
+def _handler(client: connection.Client) -> ConnectionHandler | None:
+    found: ConnectionHandler | None = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    return found
+
+
 def _is_endless(request: NextLayerRequest) -> bool:
-    return request.layer is None and len(request.data_client()) > UNREAD
+    return request.layer is None and len(request.data_client()) > UNDECIDED
 
 
 def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStream) -> Room:

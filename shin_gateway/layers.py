@@ -50,6 +50,9 @@ DELIVERY = "shin"
 UNREAD = 1_000_000
 """Bytes from an HTTP/1 client that may wait until they can be understood."""
 
+UNDECIDED = 131_072
+"""Bytes after which a connection must have said what it is: mitmproxy searches all of them anew with each read."""
+
 NAMED_HOSTS = "shin_named"
 """Attribute of a client connection: does a policy name this CONNECT host? Set before CONNECT is handled."""
 

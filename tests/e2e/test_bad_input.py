@@ -289,7 +289,8 @@ WRONG = {
     "no path": request("", CALL),
     "no request at all": b"hello\r\n\r\n",
     "a line without end": b"GET /" + b"a" * 1_100_000,
-    "headers without end": b"GET / HTTP/1.1\r\n" + b"x-a: b\r\n" * 200_000,
+    "headers without end": b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"x-a: b\r\n" * 200_000,
+    "headers without end or host": b"GET / HTTP/1.1\r\n" + b"x-a: b\r\n" * 200_000,
     "CONNECT without a port": b"CONNECT localhost HTTP/1.1\r\n\r\n",
     "CONNECT to no port": b"CONNECT localhost:99999 HTTP/1.1\r\n\r\n",
 }
