@@ -27,7 +27,7 @@ _PRUNE_EVERY = 3600.0
 _TOKENS_DAYS = 7
 """A batch is sent again within seconds, or when a machine comes back: a week is ample."""
 _CONFIG: dict[str, Any] = {
-    "threads": 2,
+    "threads": 1,
     "memory_limit": "512MB",
     "autoinstall_known_extensions": False,  # nothing is downloaded
     "autoload_known_extensions": False,

@@ -32,8 +32,10 @@ _LEASE = "shin:{rows}:lease"
 _ORIGIN = "shin:{rows}:origin"
 _GROUP = "shipper"
 _LEASE_MS = 10_000
-_EVERY = 0.5
-"""Seconds between two looks at a stream that is not full."""
+_LOOK = 0.25
+"""Seconds between two looks at a stream with nothing new."""
+_EVERY = 1.5
+"""Seconds after a batch that was not full: a batch costs analytics as much as some hundred rows do, so let more come."""
 _LINGER_MS = 2000
 """A shipped entry stays so long in the stream, for those who watch it live."""
 _PATIENCE = 5.0
@@ -119,15 +121,15 @@ class Shipper:
         try:
             while not self._stopping.is_set():
                 try:
-                    full = await self._ship()
+                    entries = await self._ship()
                 except StoreError as error:
                     self._complain(error)
                     await self._sleep(pause * random.uniform(0.75, 1.25))
                     pause = min(pause * 2, longest)
                     continue
                 self.trouble, pause = "", first
-                if not full:
-                    await self._sleep(self._every)
+                if not _is_full(entries):
+                    await self._sleep(self._every if entries else min(_LOOK, self._every))
             await self._let_go()
         finally:
             self._ended.set()
@@ -137,20 +139,18 @@ class Shipper:
         self._stopping.set()
         await self._ended.wait()
 
-    async def _ship(self) -> bool:
-        """Take one batch, insert it, acknowledge it. Whether there is likely to be more at once."""
+    async def _ship(self) -> Sequence[Entry]:
+        """Take one batch, insert it, acknowledge it. Returns what was in it."""
         taken = await self._take_batch()
-        if taken is None:
-            return False
+        if taken is None or not taken[1]:
+            return ()
         origin, entries = taken
-        if not entries:
-            return False
         rows = await self._decoded(entries)
         token = f"{origin.decode()}:{entries[0][0].decode()}:{entries[-1][0].decode()}:{len(entries)}"
         rejected = await self._insert(rows, token)
         await self._done([STREAM], [_GROUP, _LINGER_MS, *(id for id, _ in entries)], alone=_PATIENCE)
         self.shipped += len(rows) - rejected
-        return len(entries) >= BATCH_ROWS
+        return entries
 
     async def _take_batch(self) -> tuple[bytes, list[Entry]] | None:
         args: list[str | int] = [self._me, _LEASE_MS, _GROUP, BATCH_ROWS, BATCH_BYTES, _LINGER_MS, uuid.uuid4().hex]
@@ -237,6 +237,11 @@ async def _newest(state: StateStore) -> bytes:
         return b"0-0"  # nothing was added yet
     newest: bytes = info[b"last-generated-id"]
     return newest
+
+
+def _is_full(entries: Sequence[Entry]) -> bool:
+    """Whether there is likely to be more at once."""
+    return len(entries) >= BATCH_ROWS or sum(len(text) for _, fields in entries for text in fields or ()) >= BATCH_BYTES
 
 
 def _row(fields: Sequence[bytes]) -> CallRow:
