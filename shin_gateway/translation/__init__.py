@@ -1,0 +1,1 @@
+"""Translation between dialects, through one common form. Only for calls whose client and target speak differently."""
