@@ -50,7 +50,7 @@ class Child:
                 str(writing),
                 pass_fds=[writing, *self._holds],
                 stdin=asyncio.subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C is for the supervisor, which lets calls in flight end; a new session would void nice
+                process_group=0,  # Ctrl-C is for the supervisor, which lets calls end; a new session would void nice
             )
         except BaseException:
             os.close(reading)

@@ -35,7 +35,7 @@ _LEASE_MS = 10_000
 _LOOK = 0.25
 """Seconds between two looks at a stream with nothing new."""
 _EVERY = 1.5
-"""Seconds after a batch that was not full: a batch costs analytics as much as some hundred rows do, so let more come."""
+"""Seconds after a batch that was not full. A batch costs analytics as much as some hundred rows do: let more come."""
 _LINGER_MS = 2000
 """A shipped entry stays so long in the stream, for those who watch it live."""
 _PATIENCE = 5.0
