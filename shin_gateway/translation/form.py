@@ -188,7 +188,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ReasoningWish(msgspec.Struct, kw_only=True):
-    """How much the model shall think. `effort` or `budget` may say it; `effort.py` has the way from one to the other."""
+    """How much the model shall think. `effort` or `budget` may say it; `effort.py` leads from one to the other."""
 
     effort: Effort | None = None
     budget: int | None = None

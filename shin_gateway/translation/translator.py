@@ -43,6 +43,8 @@ class Origin:
     """The client's own call, which Responses repeats in its reply."""
     created: int = 0
     """Unix seconds: when the call arrived."""
+    path: str = ""
+    """The client's own path and query: Gemini's say whether a stream is events or a JSON array."""
 
 
 class StreamReader(Protocol):

@@ -1,0 +1,130 @@
+"""A GenerateContentResponse into the common form.
+
+Source: ai.google.dev/api/generate-content#generatecontentresponse
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import uuid4
+
+from shin_gateway.dialects.gemini_stream import usage_of
+from shin_gateway.errors import Refusal, UpstreamFailed
+from shin_gateway.translation.form import Answer, AnyPart, Choice, Json, Text, ToolUse
+from shin_gateway.translation.gemini_generate.finishes import finish_of
+from shin_gateway.translation.gemini_generate.grounding import citations_of, in_characters
+from shin_gateway.translation.gemini_generate.logprobs import read_logprobs
+from shin_gateway.translation.gemini_generate.parts_in import PartReader
+from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.openai_common import Misfit
+
+_MARKS = ("candidates", "promptFeedback", "usageMetadata")
+
+
+def read_reply(body: Any) -> Answer:
+    """Raises UpstreamFailed."""
+    reply = inside(body)
+    if not any(name in reply for name in _MARKS):
+        raise malformed()
+    ids = Ids(word(reply, "responseId"))
+    rows = reply.get("candidates")
+    return Answer(
+        id=ids.reply,
+        model=word(reply, "modelVersion"),
+        created=seconds(reply.get("createTime")),
+        choices=[_choice(row, ids) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else [],
+        usage=usage_of(reply.get("usageMetadata")),
+        blocked=block_of(reply),
+    )
+
+
+def malformed() -> UpstreamFailed:
+    return UpstreamFailed("The upstream's reply is not what its API gives.", code="upstream_malformed")
+
+
+def inside(body: Any) -> Json:
+    """The reply itself, out of Code Assist's envelope. Raises UpstreamFailed."""
+    inner = body.get("response") if isinstance(body, dict) else None
+    found = inner if isinstance(inner, dict) else body
+    if not isinstance(found, dict):
+        raise malformed()
+    return found
+
+
+def word(owner: Json, name: str) -> str:
+    value = owner.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def seconds(time: Any) -> int:
+    """Unix seconds of an RFC 3339 time; 0 where it is none."""
+    try:
+        moment = datetime.fromisoformat(time).timestamp() if isinstance(time, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return int(moment) if math.isfinite(moment) and moment > 0 else 0
+
+
+def block_of(reply: Json) -> str:
+    feedback = reply.get("promptFeedback")
+    return word(feedback, "blockReason") if isinstance(feedback, dict) else ""
+
+
+class Ids:
+    """Ids for function calls that came without, unlike those of any other reply of a conversation."""
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        self._seed = reply or uuid4().hex
+        self._made = 0
+
+    def name(self, part: AnyPart) -> None:
+        if isinstance(part, ToolUse) and not part.id:
+            mark = blake2b(f"{self._seed}.{self._made}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+            part.id = f"call_{mark}"
+            self._made += 1
+
+
+def parts_of(candidate: Json, ids: Ids) -> Iterator[list[AnyPart]]:
+    """What each part of a candidate's content says. What cannot be read is passed over."""
+    content = candidate.get("content")
+    rows = content.get("parts") if isinstance(content, dict) else None
+    reader = PartReader(Losses())
+    for row in rows if isinstance(rows, list) else ():
+        found: list[AnyPart] = []
+        try:
+            reader.read(row, "", found)
+        except (Misfit, Refusal, RecursionError):
+            found = []
+        for part in found:
+            ids.name(part)
+        yield found
+
+
+def _choice(candidate: Json, ids: Ids) -> Choice:
+    rows = list(parts_of(candidate, ids))
+    parts = [part for row in rows for part in row]
+    _cite(candidate, rows)
+    reason = candidate.get("finishReason")
+    return Choice(
+        parts=parts,
+        finish=finish_of(reason, any(isinstance(part, ToolUse) for part in parts)),
+        logprobs=read_logprobs(candidate.get("logprobsResult")),
+    )
+
+
+def _cite(candidate: Json, rows: list[list[AnyPart]]) -> None:
+    """Put citations to the texts that they are of; one that names no part, to the first text."""
+    texts = {at: part for at, row in enumerate(rows) for part in row if isinstance(part, Text)}
+    if not texts:
+        return
+    first = next(iter(texts))
+    for at, citation in citations_of(candidate):
+        text = texts.get(first if at is None else at, texts[first])
+        text.citations = [*text.citations, citation]
+    for text in texts.values():
+        in_characters(text.citations, text.text)

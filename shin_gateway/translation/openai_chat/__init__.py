@@ -1,0 +1,54 @@
+"""OpenAI Chat Completions, and every server that is compatible with it, to and from the common form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shin_gateway.dialects.base import Failure
+from shin_gateway.translation.form import Answer, Chat, Json
+from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.openai_chat.calls_in import read_call
+from shin_gateway.translation.openai_chat.calls_out import write_call
+from shin_gateway.translation.openai_chat.replies_in import read_reply
+from shin_gateway.translation.openai_chat.replies_out import write_reply
+from shin_gateway.translation.openai_chat.streams_in import StreamReader
+from shin_gateway.translation.openai_chat.streams_out import StreamWriter
+from shin_gateway.translation.openai_common import read_error
+from shin_gateway.translation.translator import Origin, Traits
+
+
+class OpenAIChat:
+    name = "openai.chat"
+    takes_urls = frozenset({"image"})
+
+    def fetches(self, traits: Traits) -> frozenset[str]:
+        """`takes_urls` of one server (`urls: no` in its quirks)."""
+        return frozenset() if traits.words.get("urls") == "no" else self.takes_urls
+
+    def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
+        return read_call(body, path, losses)
+
+    def write_call(self, chat: Chat, traits: Traits, losses: Losses) -> Json:
+        return write_call(chat, traits, losses)
+
+    def path(self, chat: Chat) -> str:
+        return "/v1/chat/completions"
+
+    def call_headers(self, chat: Chat) -> Mapping[str, str]:
+        return {}
+
+    def read_reply(self, body: Any) -> Answer:
+        return read_reply(body)
+
+    def write_reply(self, answer: Answer, origin: Origin, losses: Losses) -> Json:
+        return write_reply(answer, origin, losses)
+
+    def read_error(self, body: Any, status: int) -> Failure:
+        return read_error(body, status)
+
+    def reader(self) -> StreamReader:
+        return StreamReader()
+
+    def writer(self, origin: Origin, losses: Losses) -> StreamWriter:
+        return StreamWriter(origin, losses)

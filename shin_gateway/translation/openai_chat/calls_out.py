@@ -1,0 +1,203 @@
+"""Calls of the common form as Chat Completions has them, with the quirks of the server that gets them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shin_gateway.translation.effort import budget_of, effort_of
+from shin_gateway.translation.form import Chat, Message, OutputFormat, ReasoningWish, Text
+from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.openai_chat.messages_out import MessageWriter
+from shin_gateway.translation.openai_chat.quirks import (
+    accepted_efforts,
+    fixed_fields,
+    limit,
+    matches,
+    nearest,
+    takes_effort,
+)
+from shin_gateway.translation.openai_chat.tools_out import write_tools
+from shin_gateway.translation.translator import Traits
+
+Json = dict[str, Any]
+
+_SAME = (
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("presence_penalty", "presence_penalty"),
+    ("n", "n"),
+    ("seed", "seed"),
+    ("store", "store"),
+    ("logit_bias", "logit_bias"),
+    ("verbosity", "verbosity"),
+    ("audio", "audio"),
+    ("prediction", "prediction"),
+    ("user", "user"),
+    ("safety_identifier", "safety_identifier"),
+    ("service_tier", "service_tier"),
+    ("cache_key", "prompt_cache_key"),
+)
+"""Fields of the form, and what this API calls them."""
+_HARMLESS = {"n": 1, "temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False}
+"""Defaults: nothing is lost with them."""
+_CHEAP = frozenset({"stream_options", "prompt_cache_key"})
+
+
+def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
+    body: Json = {"model": chat.model, "messages": MessageWriter(traits, losses).write(chat.messages)}
+    write_tools(chat, traits, losses, body)
+    _limits(chat, traits, losses, body)
+    for name, field in _SAME:
+        value = getattr(chat, name)
+        if value not in (None, "", {}):
+            body[field] = value
+    _output(chat, traits, losses, body)
+    _effort(chat.reasoning, traits, losses, body)
+    _rest(chat, traits, losses, body)
+    _fit(chat, traits, losses, body)
+    return body
+
+
+def _limits(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
+    words = traits.words
+    if chat.max_tokens is not None:
+        body["max_completion_tokens"] = min(chat.max_tokens, traits.max_output or chat.max_tokens)
+        if body["max_completion_tokens"] < chat.max_tokens:
+            losses.soften("max_tokens")
+    if chat.stop:
+        most = int(limit(traits, "max_stop", 4))
+        body["stop"] = chat.stop[:most]
+        if len(chat.stop) > most:
+            losses.drop("stop", f"no more than {most} stop sequences are possible")
+    if chat.logprobs is not None:
+        body["logprobs"] = True
+        if chat.logprobs:
+            body["top_logprobs"] = min(chat.logprobs, 20)
+    if chat.top_k is not None:
+        if words.get("top_k") == "yes":
+            body["top_k"] = chat.top_k
+        else:
+            losses.drop("top_k")
+
+
+def _output(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
+    output = chat.output
+    if output is None or output.kind == "text":
+        return
+    if output.kind == "schema" and output.schema is not None and traits.words.get("json_schema") != "no":
+        body["response_format"] = {"type": "json_schema", "json_schema": _schema(output)}
+        return
+    body["response_format"] = {"type": "json_object"}
+    if output.schema is not None:
+        losses.soften("response_format.json_schema")
+    if output.schema is not None or not _mentions_json(chat.messages):
+        # The API insists that the word stands in a message.
+        _instruct(body["messages"], _instruction(output))
+
+
+def _schema(output: OutputFormat) -> Json:
+    schema: Json = {"name": output.name or "response", "schema": output.schema}
+    if output.description:
+        schema["description"] = output.description
+    if output.strict is not None:
+        schema["strict"] = output.strict
+    return schema
+
+
+def _mentions_json(messages: list[Message]) -> bool:
+    return any(isinstance(part, Text) and "json" in part.text.lower() for one in messages for part in one.parts)
+
+
+def _instruction(output: OutputFormat) -> str:
+    if output.schema is None:
+        return "Answer with one JSON object and nothing else."
+    try:
+        schema = msgspec.json.encode(output.schema).decode()
+    except (RecursionError, OverflowError, UnicodeEncodeError, msgspec.MsgspecError):
+        return "Answer with one JSON object and nothing else."
+    return f"Answer with one JSON object and nothing else. It follows this JSON Schema:\n{schema}"
+
+
+def _instruct(messages: list[Json], text: str) -> None:
+    """After the last of the leading instructions, so that what stands before it stays as it was."""
+    place = 0
+    while place < len(messages) and messages[place]["role"] in ("system", "developer"):
+        place += 1
+    messages.insert(place, {"role": "system", "content": text})
+
+
+def _effort(wish: ReasoningWish | None, traits: Traits, losses: Losses, body: Json) -> None:
+    if wish is None:
+        return
+    words = traits.words
+    pattern = words.get("reasoning_format")
+    if pattern and matches(pattern, traits.model) and wish.show is not False:
+        body["reasoning_format"] = "parsed"
+    way = words.get("effort", "reasoning_effort")
+    effort = effort_of(wish)
+    if way == "reasoning":
+        _openrouter(wish, body)
+    elif effort is None:
+        return
+    elif way == "no" or not takes_effort(traits):
+        if effort != "none":
+            losses.soften("reasoning_effort")
+    elif way == "thinking":
+        body["thinking"] = {"type": "disabled" if effort == "none" else "enabled"}
+        if effort != "none":
+            body["reasoning_effort"] = nearest(effort, accepted_efforts(traits))
+    else:
+        body["reasoning_effort"] = nearest(effort, accepted_efforts(traits))
+
+
+def _openrouter(wish: ReasoningWish, body: Json) -> None:
+    """`reasoning: {effort | max_tokens, exclude}` (openrouter.ai/docs/use-cases/reasoning-tokens)."""
+    reasoning: Json = {}
+    budget = budget_of(wish) if wish.effort is None else None
+    if wish.effort is not None:
+        reasoning["effort"] = wish.effort
+    elif budget is not None and budget > 0:
+        reasoning["max_tokens"] = budget
+    elif budget is not None:
+        reasoning["enabled"] = budget < 0
+    if wish.show is False:
+        reasoning["exclude"] = True
+    if reasoning:
+        body["reasoning"] = reasoning
+
+
+def _rest(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
+    if chat.metadata:
+        if traits.words.get("metadata") == "stored" and not chat.store:
+            losses.drop("metadata", "the provider keeps metadata only of calls that it stores")
+        else:
+            body["metadata"] = chat.metadata
+    if set(chat.modalities) - {"text"}:
+        body["modalities"] = chat.modalities
+    if chat.safety_settings:
+        losses.drop("safety_settings")
+    if chat.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+
+
+def _fit(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
+    """What the model or the server refuses goes; what it calls otherwise is renamed."""
+    fixed = fixed_fields(chat, traits)
+    for name in (*fixed, *(name for name in traits.drop if name not in fixed)):
+        if name in body:
+            value = body.pop(name)
+            if name in _CHEAP:
+                continue
+            if name not in _HARMLESS or value != _HARMLESS[name]:
+                losses.drop(name)
+    most = limit(traits, "max_temperature", 2)
+    if body.get("temperature", 0) > most:
+        body["temperature"] = most
+        losses.soften("temperature")
+    for name, other in traits.rename.items():
+        if name in body:
+            body[other] = body.pop(name)

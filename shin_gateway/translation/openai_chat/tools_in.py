@@ -1,0 +1,166 @@
+"""Tools, the choice among them and the form of the answer, as Chat Completions writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shin_gateway.translation.form import BuiltinTool, OutputFormat, Tool, ToolChoice
+from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.openai_chat.messages_in import plain
+from shin_gateway.translation.openai_chat.reasoning import ORIGIN
+from shin_gateway.translation.openai_common import (
+    Misfit,
+    as_record,
+    each,
+    maybe_flag,
+    maybe_list,
+    maybe_record,
+    maybe_string,
+    one_of,
+    record,
+    string,
+)
+
+Json = dict[str, Any]
+
+_KINDS = {"web_search_preview": "web_search", "code_interpreter": "code_execution"}
+"""Types of built-in tools that compatible servers know (Groq: code_interpreter), by their common name."""
+
+
+def read_tools(body: Json, losses: Losses) -> tuple[list[Tool], list[BuiltinTool]]:
+    """`tools`, or the older `functions`. Raises Misfit."""
+    found: list[Tool | BuiltinTool] = each(maybe_list(body, "tools"), lambda item: _tool(item, losses), "tools")
+    found += each(
+        maybe_list(body, "functions"), lambda item: _function(as_record(item), losses, "functions"), "functions"
+    )
+    return [tool for tool in found if isinstance(tool, Tool)], [tool for tool in found if isinstance(tool, BuiltinTool)]
+
+
+def _tool(item: Any, losses: Losses) -> Tool | BuiltinTool:
+    kind = string(as_record(item), "type")
+    if kind not in ("function", "custom"):
+        return BuiltinTool(kind=_KINDS.get(kind, kind), raw=item, origin=ORIGIN)
+    inner = record(item, kind)
+    try:
+        tool = _function(inner, losses, "tools.function") if kind == "function" else _custom(inner)
+    except Misfit as wrong:
+        raise wrong.within(kind) from None
+    if item.keys() & {"cache_control"}:
+        tool.cache = "1h" if (maybe_record(item, "cache_control") or {}).get("ttl") == "1h" else "5m"
+    return tool
+
+
+def _function(inner: Json, losses: Losses, where: str) -> Tool:
+    for key in inner.keys() - {"name", "description", "parameters", "strict"}:
+        if inner[key] is not None:
+            losses.drop(f"{where}.{plain(key)}")
+    return Tool(
+        name=_name(inner),
+        description=maybe_string(inner, "description"),
+        schema=maybe_record(inner, "parameters"),
+        strict=maybe_flag(inner, "strict"),
+    )
+
+
+def _custom(inner: Json) -> Tool:
+    """A free-form tool (developers.openai.com/api/docs/guides/function-calling#custom-tools)."""
+    format = maybe_record(inner, "format")
+    if format and isinstance(grammar := format.get("grammar"), dict):
+        format = {"type": "grammar", **grammar}  # flat, as Responses has it
+    return Tool(name=_name(inner), description=maybe_string(inner, "description"), custom=True, format=format)
+
+
+def _name(inner: Json) -> str:
+    name = string(inner, "name")
+    if not name:
+        raise Misfit("must not be empty", "name")
+    return name
+
+
+_MODES: dict[str, Any] = {"none": "none", "auto": "auto", "required": "required", "any": "required"}
+
+
+def read_choice(body: Json) -> ToolChoice | None:
+    """`tool_choice`, or the older `function_call`. Raises Misfit."""
+    name = "tool_choice" if body.get("tool_choice") is not None else "function_call"
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return ToolChoice(mode=_MODES[one_of(body, name, _MODES)]) if value else None
+    if not isinstance(value, dict):
+        raise Misfit("must be a string or an object", name)
+    try:
+        if name == "function_call":
+            return ToolChoice(mode="named", name=_name(value))
+        return _choice(value)
+    except Misfit as wrong:
+        raise wrong.within(name) from None
+
+
+def _choice(value: Json) -> ToolChoice:
+    kind = one_of(value, "type", ("function", "custom", "allowed_tools"))
+    if not kind:
+        raise Misfit("is missing", "type")
+    inner = record(value, kind)
+    try:
+        if kind != "allowed_tools":
+            return ToolChoice(mode="named", name=_name(inner))
+        mode = one_of(inner, "mode", ("auto", "required")) or "auto"
+        return ToolChoice(mode=_MODES[mode], allowed=_allowed(inner))
+    except Misfit as wrong:
+        raise wrong.within(kind) from None
+
+
+def _allowed(inner: Json) -> list[str]:
+    return each(maybe_list(inner, "tools"), _allowed_name, "tools")
+
+
+def _allowed_name(item: Any) -> str:
+    return _name(record(as_record(item), "custom" if item.get("type") == "custom" else "function"))
+
+
+def read_search(body: Json) -> BuiltinTool | None:
+    """`web_search_options` (developers.openai.com/api/docs/guides/tools-web-search). Raises Misfit."""
+    options = maybe_record(body, "web_search_options")
+    if options is None:
+        return None
+    try:
+        size = maybe_string(options, "search_context_size")
+        place = maybe_record(options, "user_location")
+        location = (maybe_record(place, "approximate") or place) if place else None
+    except Misfit as wrong:
+        raise wrong.within("web_search_options") from None
+    if location:
+        location = {key: location[key] for key in _PLACE if isinstance(location.get(key), str)}
+    return BuiltinTool(kind="web_search", raw=options, origin=ORIGIN, location=location or None, context_size=size)
+
+
+_PLACE = ("city", "region", "country", "timezone")
+
+
+def read_output(body: Json) -> OutputFormat | None:
+    """`response_format`. Raises Misfit."""
+    format = maybe_record(body, "response_format")
+    if format is None:
+        return None
+    try:
+        kind = one_of(format, "type", ("text", "json_object", "json_schema"))
+        if kind != "json_schema":
+            return OutputFormat(kind="json" if kind == "json_object" else "text")
+        return _schema(record(format, "json_schema"))
+    except Misfit as wrong:
+        raise wrong.within("response_format") from None
+
+
+def _schema(inner: Json) -> OutputFormat:
+    try:
+        return OutputFormat(
+            kind="schema",
+            name=maybe_string(inner, "name"),
+            description=maybe_string(inner, "description"),
+            schema=maybe_record(inner, "schema"),
+            strict=maybe_flag(inner, "strict"),
+        )
+    except Misfit as wrong:
+        raise wrong.within("json_schema") from None
