@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from shin_gateway.call import Call
+    from shin_gateway.fetching import Fetcher, FetchLimits
     from shin_gateway.reply import Reply
     from shin_gateway.stores.state import StateStore
 
@@ -55,6 +56,8 @@ class Services:
     """What the gateway hands to an addon, so that an addon builds none of it."""
 
     state: StateStore
+    fetcher: Callable[[FetchLimits], Fetcher]
+    """Makes what fetches files that calls name by URL; the addon starts and closes it."""
 
 
 class Addon[S: Settings]:

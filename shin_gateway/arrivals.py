@@ -13,6 +13,7 @@ from shin_gateway.dialects import Dialect
 from shin_gateway.policy.paths import PathClass, plain
 from shin_gateway.policy.resolve import Policy
 from shin_gateway.providers import ProviderRow, Providers, classify
+from shin_gateway.translation import models
 
 _PREFIXED = re.compile(r"/(?!v\d)[^/]+/v\d")
 """`/nobody/v1/…`: a provider that we do not know. Without it such a call would go wherever its model's name leads."""
@@ -67,14 +68,12 @@ def at_gateway(providers: Providers, method: str, path: str, headers: Container[
     found = classify(method, path, providers.generic)
     if found is None or _PREFIXED.match(plain(path)):
         return None
-    return _arrival(_by_client(found, headers), path, None, None)
+    return _arrival(_by_client(found, path, headers), path, None, None)
 
 
-def _by_client(found: PathClass, headers: Container[str]) -> PathClass:
-    """`/v1/models` is OpenAI's and Anthropic's; only Anthropic's SDKs say their version."""
-    if found.kind == "models" and "anthropic-version" in headers:
-        return PathClass("models", "anthropic.messages")
-    return found
+def _by_client(found: PathClass, path: str, headers: Container[str]) -> PathClass:
+    """`/v1/models` is a path of three APIs."""
+    return PathClass("models", models.form_of(path, headers)) if found.kind == "models" else found
 
 
 def _arrival(found: PathClass, path: str, row: ProviderRow | None, origin: str | None) -> Arrival:

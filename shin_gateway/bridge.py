@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import re
-import socket
 import time
 from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
@@ -22,34 +19,30 @@ from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from multidict import CIMultiDict
 
-from shin_gateway import arrivals, dialects
+from shin_gateway import arrivals, flows
 from shin_gateway.arrivals import Arrival
-from shin_gateway.call import ANONYMOUS, Call, Caller, make_id
+from shin_gateway.call import ANONYMOUS, Call, Caller
 from shin_gateway.callers import REALM
 from shin_gateway.delivery import Delivery, Room
+from shin_gateway.destinations import is_address, is_forbidden, is_link_local
 from shin_gateway.diagnostics import Diagnostics, EventName
-from shin_gateway.errors import NotFound, Refusal, Unauthenticated
+from shin_gateway.errors import Refusal, Unauthenticated
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.layers import DELIVERY, NAMED_HOSTS, UNDECIDED, CallStream, Endless, PartReady, with_calls
+from shin_gateway.layers import DELIVERY, NAMED_HOSTS, SOCKET, UNDECIDED, CallStream, Endless, PartReady, with_calls
 from shin_gateway.policy.match import GATEWAY
-from shin_gateway.reply import Reply
+from shin_gateway.sockets import Sockets
+from shin_gateway.websocket_layer import SocketLayer
 
 log = logging.getLogger(__name__)
 
 _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect", "certificate verify failed")
 """What a client's alert, or its hanging up, says when it does not trust our CA."""
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
 ON_THE_WAY = 65_536
 """Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""
 
 FORBIDDEN = "The proxy does not connect to this address for its clients."
-
-STREAM_THROUGH = 1_000_000
-"""Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
 
 
 class Bridge:
@@ -63,6 +56,7 @@ class Bridge:
         self._native = NextLayer()
         self._callers: WeakKeyDictionary[connection.Client, Caller] = WeakKeyDictionary()
         self._agents: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
+        self._sockets = Sockets(self._callers.get)
 
     # Which connections are ours
 
@@ -119,7 +113,7 @@ class Bridge:
         host, port = (data.server.address or ("", 0))[:2]
         if not host or isinstance(data.client.proxy_mode, mode_specs.UpstreamMode) or self.gateway.find(host, port):
             return
-        if await _is_forbidden(host, port, for_others=self.gateway.callers.required):
+        if await is_forbidden(host, port, for_others=self.gateway.callers.required):
             data.server.error = FORBIDDEN
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -128,13 +122,14 @@ class Bridge:
         if agent := flow.request.headers.get("user-agent"):
             self._agents[flow.client_conn] = agent
         # The server's name in the handshake may still be one of ours where CONNECT gives an address.
-        setattr(flow.client_conn, NAMED_HOSTS, live is not None or _is_address(host))
+        setattr(flow.client_conn, NAMED_HOSTS, live is not None or is_address(host))
         try:
             self._identify(flow, live)
         except Exception:
             log.exception("a CONNECT could not be taken")
             flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
-        if live is None and flow.response is None and _is_link_local(flow):
+        by_us = not isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
+        if live is None and flow.response is None and by_us and is_link_local(host):
             flow.response = http.Response.make(502, FORBIDDEN)  # else it is told 200 first: we connect late
         if live is None and flow.response is None:
             self.diagnostics.note("tunnelled", host=host, client=self._agent(flow.client_conn))
@@ -171,20 +166,20 @@ class Bridge:
             flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
 
     def _receive(self, flow: http.HTTPFlow) -> None:
-        is_gateway = _is_gateway(flow)
+        is_gateway = flows.is_gateway(flow)
         self._meet(flow)
         live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
-        if _is_proxied(flow):
+        if flows.is_proxied(flow):
             self._identify(flow, live)
         flow.request.headers.pop("proxy-authorization", None)
         if flow.response is not None:
             return
         if live is None:
-            _pass(flow)
+            flows.pass_by(flow)
             return
         arrival = self._arrive(flow, live, is_gateway)
         if arrival is None:
-            _pass(flow)
+            flows.pass_by(flow)
         elif isinstance(arrival, http.Response):
             arrival.raw_content = b"" if flow.request.method == "HEAD" else arrival.raw_content
             flow.response = arrival
@@ -202,7 +197,7 @@ class Bridge:
     def _policy_of(self, flow: http.HTTPFlow) -> LivePolicy | None:
         request = flow.request
         live = self.gateway.find(request.host, request.port)
-        if live is None and _is_address(request.host) and request.scheme == "http":
+        if live is None and is_address(request.host) and request.scheme == "http":
             live = self.gateway.find(request.pretty_host, request.port)
             request.host = request.pretty_host if live else request.host
         return live
@@ -210,20 +205,35 @@ class Bridge:
     def _arrive(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
         """What the request is: a call, answered here and now, or nothing of ours (None)."""
         request = flow.request
-        upgrade = request.method == "GET" and _asks_for_websocket(request)
-        method = "WEBSOCKET" if upgrade else request.method
+        if flows.asks_for_websocket(request):
+            return self._upgrade(flow, live, is_gateway)
         if is_gateway:
-            found = arrivals.at_gateway(self.gateway.providers, method, request.path, request.headers)
-            return _no_such_path(request) if found is None else _no_websocket() if upgrade else found
-        arrival = arrivals.at_host(self.gateway.providers, live.policy, method, request)
-        if not upgrade or arrival is None or live.policy.websocket == "pass":
-            return None if upgrade else arrival
-        return _no_websocket()
+            found = arrivals.at_gateway(self.gateway.providers, request.method, request.path, request.headers)
+            return flows.no_such_path(request) if found is None else found
+        return arrivals.at_host(self.gateway.providers, live.policy, request.method, request)
+
+    def _upgrade(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> http.Response | None:
+        """The answer to who asks for a WebSocket; None where it goes where it wants to, unread."""
+        request, providers = flow.request, self.gateway.providers
+        if is_gateway:
+            arrival = arrivals.at_gateway(providers, "WEBSOCKET", request.path, request.headers)
+            if arrival is None:
+                return flows.no_such_path(request)
+        else:
+            arrival = arrivals.at_host(providers, live.policy, "WEBSOCKET", request)
+            if arrival is None or live.policy.websocket == "pass":
+                return None
+        accepted = self._sockets.accept(flow, self.gateway, live, arrival)
+        if accepted is None:
+            return flows.no_websocket()
+        flow.metadata[SOCKET] = accepted
+        return accepted.response
 
     def _take(self, flow: http.HTTPFlow, live: LivePolicy, arrival: Arrival) -> None:
         request = flow.request
         host = GATEWAY if arrival.origin is None else request.host
-        call = Call(method=request.method, headers=_headers_in(request), arrival=arrival, host=host, policy=live.policy)
+        headers = flows.headers_in(request)
+        call = Call(method=request.method, headers=headers, arrival=arrival, host=host, policy=live.policy)
         client = flow.client_conn
         delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
         try:
@@ -255,7 +265,7 @@ class Bridge:
         if reply is not None:
             if self.gateway.draining and flow.request.http_version.startswith("HTTP/1"):
                 reply.headers["connection"] = "close"
-            flow.response = _to_response(flow, call, reply)
+            flow.response = flows.to_response(flow, call, reply)
 
     async def shin_stream(self, delivery: Delivery) -> None:
         """Send a streamed reply part by part, each once the client has taken the last one."""
@@ -270,32 +280,21 @@ class Bridge:
             part = await delivery.next_part(room)
             await handler.server_event(PartReady(delivery.stream, part))
 
+    async def shin_socket(self, socket: SocketLayer) -> None:
+        """Carry the calls of a WebSocket."""
+        client = socket.context.client
+        handler = _handler(client)
+        await self._sockets.run(socket, handler, _room(handler, client) if handler else lambda: None)
+
+    async def done(self) -> None:
+        """mitmproxy stops."""
+        self._sockets.close()
+        await asyncio.sleep(0)  # for their last frames
+
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Nothing on mitmproxy's own way is gathered."""
         if DELIVERY not in flow.metadata and flow.response and flow.response.status_code != 101:
             flow.response.stream = True
-
-
-async def _is_forbidden(host: str, port: int, for_others: bool) -> bool:
-    """Link-local addresses, where clouds keep credentials; this machine's own, where the proxy is for others too."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return False  # connecting will say so
-    addresses = [_address(str(entry[4][0])) for entry in found]
-    return any(one.is_link_local or (for_others and (one.is_loopback or one.is_unspecified)) for one in addresses)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Without its scope; the IPv4 address that the system connects to where one is mapped into IPv6."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_link_local(flow: http.HTTPFlow) -> bool:
-    """Whether CONNECT gives such an address; a name is looked up when it comes to connecting."""
-    host, mode = flow.request.host, flow.client_conn.proxy_mode
-    return not isinstance(mode, mode_specs.UpstreamMode) and _is_address(host) and _address(host).is_link_local
 
 
 def _handler(client: connection.Client) -> ConnectionHandler | None:
@@ -307,7 +306,7 @@ def _is_endless(request: NextLayerRequest) -> bool:
     return request.layer is None and len(request.data_client()) > UNDECIDED
 
 
-def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStream) -> Room:
+def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStream | None = None) -> Room:
     """Waits until the client takes more, by socket and by window: mitmproxy itself waits only when it reads."""
     transport = handler.transports.get(client)
     writer = transport.writer if transport else None
@@ -316,100 +315,11 @@ def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStr
         if isinstance(writer, asyncio.StreamWriter):
             with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
                 await writer.drain()
-        await stream.room()
+        if stream is not None:
+            await stream.room()
 
     def room() -> Awaitable[None] | None:
         waiting = writer.transport.get_write_buffer_size() if isinstance(writer, asyncio.StreamWriter) else 0
-        return wait() if waiting > ON_THE_WAY or stream.full else None
+        return wait() if waiting > ON_THE_WAY or (stream is not None and stream.full) else None
 
     return room
-
-
-def _is_gateway(flow: http.HTTPFlow) -> bool:
-    mode = flow.client_conn.proxy_mode
-    return isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == GATEWAY
-
-
-def _is_proxied(flow: http.HTTPFlow) -> bool:
-    """Whether it came to a proxy that may want credentials: said on CONNECT, or with a request in absolute form."""
-    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
-
-
-def _asks_for_websocket(request: http.Request) -> bool:
-    """Only GET can (RFC 6455 §4.1): on a POST the header means nothing, and must not lead it past the chain."""
-    return "websocket" in [one.strip() for one in request.headers.get("upgrade", "").lower().split(",")]
-
-
-def _no_websocket() -> http.Response:
-    """What makes agents fall back to HTTPS at once; after any other status they try again first."""
-    return http.Response.make(426, b"Use HTTPS instead of a WebSocket.", {"upgrade": "HTTP/1.1"})
-
-
-def _no_such_path(request: http.Request) -> http.Response:
-    if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
-        return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
-    refusal = NotFound("No such path. Calls to a provider's own path go under /{provider}/.")
-    call_id = make_id()
-    body = dialects.get("plain").error_body(refusal, call_id)
-    return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _pass(flow: http.HTTPFlow) -> None:
-    """Take mitmproxy's own way, unread."""
-    length = flow.request.headers.get("content-length", "")
-    unknown = "chunked" in flow.request.headers.get("transfer-encoding", "").lower()
-    flow.request.stream = unknown or (length.isdigit() and int(length) > STREAM_THROUGH)
-
-
-def _headers_in(request: http.Request) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in request.headers.fields:
-        headers.add(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-    return headers
-
-
-def _to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response:
-    """The head of a reply, and its body where it is whole, with our headers after the upstream's."""
-    version = flow.request.http_version
-    headers = reply.headers
-    _add_ours(headers, call)
-    bodyless = reply.status in (204, 304) or call.method == "HEAD"
-    if reply.takes_events and not bodyless:  # signs of life and an error event may come on top of what was announced
-        headers.popall("content-length", None)
-    if reply.streamed and version == "HTTP/1.1" and "content-length" not in headers and not bodyless:
-        headers["transfer-encoding"] = "chunked"
-    body = None if reply.streamed else reply.raw_body
-    if body is not None:
-        headers["content-length"] = str(len(body))
-        body = b"" if flow.request.method == "HEAD" else body
-    fields = tuple((name.encode("utf-8", "surrogateescape"), _one_line(value)) for name, value in headers.items())
-    reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
-    now = time.time()
-    return http.Response(version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now)
-
-
-def _one_line(value: str) -> bytes:
-    """A header's value. A model's name, which the client chose, must not begin another header."""
-    line = value if value.isprintable() else _UNSAFE.sub("?", value)
-    return line.encode("utf-8", "surrogateescape")
-
-
-def _add_ours(headers: CIMultiDict[str], call: Call) -> None:
-    outcome = call.outcome
-    headers["x-shin-call-id"] = call.id
-    headers.setdefault("x-request-id", call.headers.get("x-request-id", call.id))
-    if outcome.cost is not None:
-        headers["x-shin-cost"] = f"{outcome.cost:f}"
-    if call.target is not None:
-        headers["x-shin-target"] = call.target.name
-    if outcome.attempts > 1:
-        headers["x-shin-attempts"] = str(outcome.attempts)
-    headers["x-shin-overhead-ms"] = f"{outcome.timings.overhead * 1000:.2f}"

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from shin_gateway.arrivals import Arrival
     from shin_gateway.errors import Refusal
     from shin_gateway.policy.resolve import Policy
+    from shin_gateway.reply import Reply
     from shin_gateway.targets import Target
     from shin_gateway.texts import Rewriter
 
 OnEnd = Callable[["Call", Outcome], Awaitable[None] | None]
 """Called at a call's end. What it returns to be awaited is done before the callbacks further out are called."""
+
+Detour = Callable[["Call"], Awaitable["Reply | None"]]
+"""Asks a call's target another way than over HTTPS; None where it cannot."""
+
+MayUse = Callable[[str, str], bool]
+"""Whether the caller may use a model, by the name that it is asked for and by `provider/model`."""
 
 PATIENCE = 10.0
 """Seconds that one such awaitable may take; then the end goes on without it."""
@@ -45,6 +52,10 @@ WITHOUT_TEXTS = ("models", "other")
 """Kinds of calls whose bodies, if they have any, are not understood."""
 
 
+def _anything(model: str, target: str) -> bool:
+    return True
+
+
 def make_id() -> str:
     """A call's id: 12 hexadecimal digits of milliseconds, so that ids sort by time, and 16 of chance."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
@@ -58,9 +69,9 @@ class Call:
     """
 
     __slots__ = (
-        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "body_limit", "caller", "dialect",
-        "facts", "headers", "host", "id", "kind", "method", "outcome", "path", "policy", "raw_body", "refusal",
-        "target",
+        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "asked_model", "body_limit", "caller", "detour",
+        "dialect", "facts", "headers", "host", "id", "kind", "may_use", "method", "outcome", "path", "policy", "raw_body",
+        "refusal", "target",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +100,12 @@ class Call:
         self.caller = caller
         self.target: Target | None = None
         """Whom to ask; None until the route stage or the gateway has chosen."""
+        self.asked_model = ""
+        """What the client called the model, where its target knows it by another name."""
+        self.detour: Detour | None = None
+        """Where the call came over a WebSocket: asks its target over one too."""
+        self.may_use: MayUse = _anything
+        """Set by an addon that knows what the caller may; lists of models show nothing else."""
         self.refusal: Refusal | None = None
         """What was found wrong before the chain, raised once the observers have seen the call."""
         self.outcome = Outcome()

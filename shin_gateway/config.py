@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from shin_gateway.parameters.settings import Parameters
 from shin_gateway.policy.positions import Loc, PolicyErrors, parse, read, validate
 from shin_gateway.providers import Problem, ProviderSettings, check_rows
 from shin_gateway.secret import SecretRef, UrlRef
@@ -56,6 +57,32 @@ class LogSettings(_Part):
     """How long analytics keep the rows of calls."""
 
 
+class Alias(Parameters):
+    """A name of our own for a model, with parameters for calls that leave them out."""
+
+    model: Annotated[str, Field(strict=True)]
+    """A model's name, `provider/model`, or another alias."""
+
+
+def _form(value: object) -> str | None:
+    if isinstance(value, str):
+        return "name"
+    return "mapping" if isinstance(value, dict | Alias) else None
+
+
+AliasOrName = Annotated[
+    Annotated[str, Tag("name")] | Annotated[Alias, Tag("mapping")],
+    Discriminator(
+        _form,
+        custom_error_type="alias",
+        custom_error_message="Input should be the name of a model, or a mapping with `model` in it",
+    ),
+]
+
+MAX_ALIASES = 8
+"""Aliases that may lead from one to the next."""
+
+
 class Config(_Part):
     """The whole file."""
 
@@ -63,8 +90,9 @@ class Config(_Part):
     stores: Stores = Stores()
     providers: dict[str, ProviderSettings] = {}
     """Rows added to the built-in ones, or over one of them key by key; `like:` starts from another row."""
-    models: dict[str, str] = {}
-    """Names of our own for models: `fast: openai/gpt-4o-mini`."""
+    models: dict[str, AliasOrName] = {}
+    """Names of our own for models: `fast: openai/gpt-4o-mini`, or with
+    parameters for calls that leave them out: `fast: {model: openai/gpt-4o-mini, temperature: 0.2}`."""
     users: dict[str, SecretRef] = {}
     """User names and secrets that the proxy's URL may carry. Empty: any name is believed and no secret is checked."""
     workers: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
@@ -75,6 +103,21 @@ class Config(_Part):
     """Folders of addons beside ours."""
     upstream: UpstreamSettings = UpstreamSettings()
     log: LogSettings = LogSettings()
+
+    def resolve(self, name: str) -> tuple[str, Mapping[str, Any]]:
+        """The model that `name` stands for, itself where it is no alias, and the parameters that come with it.
+
+        Where aliases lead to one another, the parameters of the first win.
+        """
+        parameters: Mapping[str, Any] = {}
+        for _ in range(MAX_ALIASES):
+            alias = self.models.get(name)
+            if alias is None:
+                break
+            if isinstance(alias, Alias):
+                parameters = {**alias.values, **parameters}
+            name = _led_to(alias)
+        return name, parameters
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -96,10 +139,31 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
 def _problems(config: Config) -> Iterator[Problem]:
     for problem in check_rows(config.providers):
         yield Problem(("providers", *problem.loc), problem.message, problem.hint)
-    for alias, model in config.models.items():
-        if not model.strip() or alias == model:
-            loc: Loc = ("models", alias)
-            yield Problem(loc, f'"{alias}" should name a model, like openai/gpt-4o-mini')
+    for name, alias in config.models.items():
+        message = _misled(name, config.models)
+        if message:
+            loc: Loc = ("models", name) if isinstance(alias, str) else ("models", name, "model")
+            yield Problem(loc, message)
+
+
+def _misled(name: str, aliases: Mapping[str, str | Alias]) -> str:
+    """What is wrong with where an alias leads; "" when nothing is."""
+    line = [name]
+    while (alias := aliases.get(line[-1])) is not None:
+        line.append(_led_to(alias))
+        if not line[1].strip() or line[1] == name:
+            return f'"{name}" should name a model, like openai/gpt-4o-mini'
+        if line[-1] == name:
+            return f'"{name}" leads back to itself: {" → ".join(line)}'
+        if line[-1] in line[:-1]:
+            return ""  # a loop further on, which is reported there
+        if len(line) > MAX_ALIASES + 1:
+            return f'"{name}" leads through more than {MAX_ALIASES} aliases'
+    return ""
+
+
+def _led_to(alias: str | Alias) -> str:
+    return alias.model if isinstance(alias, Alias) else alias
 
 
 def _rooted(config: Config, root: Path) -> Config:

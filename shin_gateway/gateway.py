@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shin_gateway import chain
+from shin_gateway import chain, naming
 from shin_gateway.addon import Addon, Forward, Services, Stage
+from shin_gateway.aliases import unfold
 from shin_gateway.call import Call
 from shin_gateway.callers import Callers
 from shin_gateway.config import Config
+from shin_gateway.fetching import Fetcher
 from shin_gateway.outcome import Outcome
 from shin_gateway.policy.resolve import Policy, PolicySet, load_policies
 from shin_gateway.providers import Providers
@@ -30,16 +32,18 @@ log = logging.getLogger(__name__)
 
 
 Aim = Callable[[Call], None]
-"""Gives a call the target that it names itself. Raises Refusal."""
+"""Gives a call what it lacks: the model behind an alias, the target that its model leads to. Raises Refusal."""
 
 
 class LivePolicy:
     """A policy with its addons running. A retired one stops them when its last call has ended."""
 
-    def __init__(self, policy: Policy, addons: list[Addon[Any]], find_target: Aim, innermost: Forward) -> None:
+    def __init__(
+        self, policy: Policy, addons: list[Addon[Any]], unfold: Aim, find_target: Aim, innermost: Forward
+    ) -> None:
         self.policy = policy
         self._addons = addons
-        self._forward = _onion(addons, find_target, innermost)
+        self._forward = _onion(addons, unfold, find_target, innermost)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,7 +91,7 @@ async def _stop(addons: list[Addon[Any]]) -> None:
             log.exception("addon %s failed to stop", addon.name)
 
 
-def _onion(addons: list[Addon[Any]], find_target: Aim, innermost: Forward) -> Forward:
+def _onion(addons: list[Addon[Any]], unfold: Aim, find_target: Aim, innermost: Forward) -> Forward:
     """Observers see every call, also one that was refused on arrival; nothing further in does.
 
     A call that no addon of the route stage gave a target gets its own before the wire stage, which goes by it.
@@ -98,13 +102,17 @@ def _onion(addons: list[Addon[Any]], find_target: Aim, innermost: Forward) -> Fo
     async def aimed(call: Call) -> Reply:
         if call.target is None:
             find_target(call)
-        return await wire(call)
+        reply = await wire(call)
+        if call.asked_model and call.target is not None and call.target.dialect in ("", call.dialect.name):
+            naming.set_back(reply, call.asked_model)  # a translated reply has it already
+        return reply
 
     inner = chain.build([addon for addon in addons if Stage.OBSERVE < addon.stage < Stage.WIRE], chain.bare(aimed))
 
     async def admitted(call: Call) -> Reply:
         if call.refusal is not None:
             raise call.refusal
+        unfold(call)
         return await inner(call)
 
     return chain.build(observers, chain.bare(admitted))
@@ -165,9 +173,12 @@ class Gateway:
             task.add_done_callback(self._retiring.discard)
 
     def _make(self, policy: Policy) -> LivePolicy:
-        services = Services(state=self.state)
+        services = Services(state=self.state, fetcher=lambda limits: Fetcher(limits, self.upstream.options))
         addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
-        return LivePolicy(policy, addons, self._aim, chain.bare(self.upstream.forward))
+        return LivePolicy(policy, addons, self._unfold, self._aim, chain.bare(self.upstream.forward))
+
+    def _unfold(self, call: Call) -> None:
+        unfold(call, self.config)
 
     def _aim(self, call: Call) -> None:
         aim(call, self.providers, self.config)

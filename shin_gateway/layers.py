@@ -4,26 +4,21 @@ mitmproxy answers a request either from the server connection that it opened its
 that an addon holds whole. Ours come from a chain of coroutines, part by part. So the stream layer
 sends the head and then lets a hook of its own send it part after part, until the reply has ended.
 
-Nothing else in the project knows mitmproxy's layers; tests/test_layers.py fails when an upgrade
-changes what this stands on.
+Only `connections` and `websocket_layer` know mitmproxy's layers too; tests/test_layers.py fails when an upgrade
+changes what they stand on.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-import h2.events
-import h11
-from h11._readers import ChunkedReader
 from mitmproxy import connection, ctx, http
 from mitmproxy.proxy import commands, events, layer, layers
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
-    HttpEvent,
     HttpLayer,
     HttpRequestHeadersHook,
     HttpResponseHeadersHook,
@@ -32,14 +27,16 @@ from mitmproxy.proxy.layers.http import (
     RequestData,
     RequestProtocolError,
     ResponseData,
+    ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
     SendHttp,
     is_h3_alpn,
 )
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._http1 import Http1Server, make_error_response
-from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http1 import make_error_response
+
+from shin_gateway.connections import CallHttp1Server, CallHttp2Server
+from shin_gateway.websocket_layer import Say, SocketLayer
 
 QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
 """Hooks whose listeners have nothing to wait for, as a rule."""
@@ -47,8 +44,8 @@ QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
 DELIVERY = "shin"
 """Key in `flow.metadata` under which the bridge leaves the delivery of a call."""
 
-UNREAD = 1_000_000
-"""Bytes from an HTTP/1 client that may wait until they can be understood."""
+SOCKET = "shin_socket"
+"""Key in `flow.metadata` under which the bridge leaves the upgrade to a WebSocket that ends at us."""
 
 UNDECIDED = 131_072
 """Bytes after which a connection must have said what it is: mitmproxy searches all of them anew with each read."""
@@ -110,12 +107,12 @@ class CallLayer(HttpLayer):
                 self.connections[context.client] = CallHttp2Server(context.fork())
             elif not is_h3_alpn(alpn):
                 self.connections[context.client] = CallHttp1Server(context.fork())
-        if isinstance(event, PartReady):
+        if isinstance(event, PartReady | Say):
             yield from self._pass_on(event)
         else:
             yield from super()._handle_event(event)
 
-    def _pass_on(self, event: PartReady) -> layer.CommandGenerator[None]:
+    def _pass_on(self, event: PartReady | Say) -> layer.CommandGenerator[None]:
         """To its stream, or through the tunnel in which the stream's own HTTP layer is. It may have gone meanwhile."""
         if event.stream.context.layers[: len(self.context.layers)] != self.context.layers:
             return
@@ -129,84 +126,6 @@ class CallLayer(HttpLayer):
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = CallStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
-
-
-class CallHttp1Server(Http1Server):
-    """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
-
-    _chunked = False
-
-    def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
-        """As the original, which looks for the header again at every part of a stream."""
-        if isinstance(event, ResponseHeaders):
-            self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
-        if self._chunked and isinstance(event, ResponseData):
-            yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
-        else:
-            yield from super().send(event)
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from super()._handle_event(event)
-        if isinstance(event, events.DataReceived) and len(self.buf) > UNREAD and self.state != self.done:
-            yield from self._end()
-
-    def _end(self) -> layer.CommandGenerator[None]:
-        """A head, a chunk's first line, trailers or calls sent ahead: more than anybody means to send."""
-        underway = self.request is not None
-        if not underway:
-            yield commands.SendData(self.conn, make_error_response(431, "The request's headers are too large."))
-        yield commands.CloseConnection(self.conn)
-        if underway:
-            error = RequestProtocolError(self.stream_id, "too much to read", ErrorCode.GENERIC_CLIENT_ERROR)
-            yield ReceiveHttp(error)
-        self.state = self.done
-
-    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(self.body_reader, ChunkedReader):
-            self.body_reader = cast("ChunkedReader", _WithoutTrailers(self.body_reader))
-        yield from super().read_body(event)
-
-
-class _WithoutTrailers:
-    """A reader of chunks that drops the trailers, as a recipient may (RFC 9110 §6.5.1)."""
-
-    def __init__(self, reader: ChunkedReader) -> None:
-        self._reader = reader
-        self.read_eof = reader.read_eof
-
-    def __call__(self, buf: Any) -> Any:
-        event = self._reader(buf)
-        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
-
-
-class CallHttp2Server(Http2Server):
-    """An HTTP/2 connection whose sender can wait until the client's flow control window has room again."""
-
-    def __init__(self, context: layer.Context) -> None:
-        super().__init__(context)
-        self._heard = asyncio.Event()
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from super()._handle_event(event)
-        if isinstance(event, events.DataReceived | events.ConnectionClosed):
-            self._heard.set()
-
-    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        # A reset in one read with the call's end: mitmproxy has forgotten the stream by then, and tells nobody.
-        if isinstance(event, h2.events.StreamReset) and event.stream_id not in self.streams:
-            yield ReceiveHttp(RequestProtocolError(event.stream_id, "stream reset by client", ErrorCode.CANCEL))
-            return False
-        return (yield from super().handle_h2_event(event))
-
-    def full(self, stream_id: int) -> bool:
-        """Whether something of this stream waits for the client's window (RFC 9113 §5.2)."""
-        return bool(self.h2_conn.stream_buffers.get(stream_id))
-
-    async def room(self, stream_id: int) -> None:
-        """Until nothing does."""
-        while self.full(stream_id):
-            self._heard.clear()
-            await self._heard.wait()
 
 
 class CallStream(HttpStream):
@@ -294,6 +213,17 @@ class CallStream(HttpStream):
         yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
         delivery.stream = self
         yield ShinStreamHook(delivery)
+
+    def flow_done(self) -> layer.CommandGenerator[None]:
+        upgrade = self.flow.metadata.get(SOCKET)
+        if upgrade is None:
+            yield from super().flow_done()
+            return
+        self.flow.live = False
+        self.child_layer = SocketLayer(self.context, self, upgrade)
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, PartReady):

@@ -33,6 +33,11 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _word(value: Any) -> Any:
+    """In YAML 1.2 `no` is a word, but a number is none."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _host(text: str) -> str:
     return str(parse_pattern(text))
 
@@ -50,6 +55,19 @@ def _auth(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]*(: [A-Za-z]+)?", text):
         raise ValueError('should be a header, and a word before the key if there is one, like "authorization: Bearer"')
     return text
+
+
+class Quirks(BaseModel):
+    """How a server differs from what its dialect's documents say. Only calls that are translated are fitted to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    drop: Annotated[frozenset[str], BeforeValidator(_listed)] = frozenset()
+    """Fields of a call, at its top level, that the server refuses or does not know."""
+    rename: dict[str, str] = {}
+    """Fields at the top level that it calls otherwise: max_completion_tokens: max_tokens."""
+    words: dict[str, Annotated[str, BeforeValidator(_word)]] = {}
+    """Other differences, each named by the dialect's writer."""
 
 
 class ProviderSettings(BaseModel):
@@ -75,6 +93,11 @@ class ProviderSettings(BaseModel):
     """Its name in the price table; empty: prices are not known."""
     stream_usage: Literal["ask", "given"] = "given"
     """Whether a stream tells its usage only when asked (stream_options.include_usage)."""
+    quirks: Quirks = Quirks()
+    """How it differs from what the documents of its dialect say: {drop: [logprobs]}."""
+    lists: str | None = None
+    """Where it lists its models, below base_url, in the form of the first of its dialects; absent: beside that
+    dialect's own path (/models beside /chat/completions); empty: it has no list that tells what it serves."""
     paths: tuple[PathRow, ...] = ()
     """Path classes tried before the general ones."""
 
@@ -104,6 +127,9 @@ class ProviderRow:
     dialects: Mapping[str, str]
     prices: str
     stream_usage: Literal["ask", "given"]
+    quirks: Quirks
+    lists: str | None
+    """Where its list of models is; None: beside the path of the first of its dialects; empty: it has none."""
     paths: PathTable
     """Its own path classes and then the general ones."""
 
@@ -240,6 +266,8 @@ def _row(name: str, row: ProviderSettings) -> ProviderRow:
         dialects=row.dialects,
         prices=row.prices,
         stream_usage=row.stream_usage,
+        quirks=row.quirks,
+        lists=row.lists,
         paths=PathTable((*row.paths, *_builtin().paths)),
     )
 

@@ -120,6 +120,18 @@ class Reply:
             self.headers.popall(name, None)
         self._stream.filter(filter)
 
+    def translate(self, dialect: Dialect, filter: Filter) -> None:
+        """Have `filter` turn the parts of a streamed reply into `dialect`'s: whatever is put on later sees those."""
+        assert self._stream is not None
+        self.filter(filter)
+        self.dialect = dialect
+        self._stream.keepalive = dialect.keepalive
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing if the stream stops after what was read so far."""
+        return self._stream is not None and self._stream.complete
+
     def tee(self, observer: Observer) -> None:
         """Have `observer` see the parts of a streamed reply."""
         assert self._stream is not None
@@ -187,7 +199,7 @@ class Stream:
         self._framer = framer
         """Splits bytes into parts; None for a body that has no parts, such as a file."""
         self._decoder = encodings.Decoder(coding, MAX_DECODED_STREAM) if coding and framer else None
-        self._keepalive = dialect.keepalive if framer and not coding else None
+        self.keepalive = dialect.keepalive if framer and not coding else None
         self._ending = dialect.ending()
         self._stages: list[_Filtering | _Observing] = []
         self._filtered = False
@@ -202,6 +214,10 @@ class Stream:
     @property
     def ended(self) -> bool:
         return self._framer is not None and self._ending.ended
+
+    @property
+    def complete(self) -> bool:
+        return self._broken is None and self._ending.complete
 
     @property
     def failure(self) -> Failure | None:
@@ -228,6 +244,8 @@ class Stream:
             try:
                 chunk = await self._source.read()
             except Broken as broken:
+                if self._ending.ended:  # nothing is missing: the last event has come
+                    return self._finish()
                 self._ended, self._broken = True, broken
                 return self._flush() or self._end()
             try:
@@ -242,7 +260,7 @@ class Stream:
 
     def _next(self, chunk: bytes | None) -> bytes:
         if chunk is None:  # parts go out whole, so this is a place between two of them
-            return self._keepalive or b""
+            return self.keepalive or b""
         return self._feed(chunk) if chunk else self._finish()
 
     def _end(self) -> bytes:

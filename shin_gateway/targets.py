@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -11,8 +12,9 @@ from urllib.parse import quote, unquote, urlsplit
 from multidict import CIMultiDict
 
 from shin_gateway.errors import Invalid, NotFound, Unavailable, Unsupported
-from shin_gateway.providers import ProviderRow, Providers
+from shin_gateway.providers import ProviderRow, Providers, Quirks
 from shin_gateway.secret import SecretMissing, SecretRef
+from shin_gateway.translation.dialects import others
 
 if TYPE_CHECKING:
     from shin_gateway.call import Call
@@ -48,6 +50,7 @@ class Target:
     """Whether the client's own credentials go to the provider, untouched."""
     prices: str
     stream_usage: str
+    quirks: Quirks
 
     def url(self, path: str) -> str:
         """The URL for a call whose path, query included, is `path`. Escapes stay as the client wrote them."""
@@ -79,23 +82,36 @@ def aim(call: Call, providers: Providers, config: Config) -> None:
         call.target = target_for_origin(arrival.origin, arrival.row or providers.generic)
     elif arrival.row is not None:
         call.target = _gateway_target(arrival.row)
-    elif call.kind == "models":
-        call.target = _lister(call.path, call.dialect.name, providers, config)
-    else:
-        call.target = find_target(call.model, call.dialect.name, providers, config)
-        if call.target.model != call.model:
-            call.rename_model(call.target.model)
+    elif call.kind != "models":  # those are answered from the lists of all providers
+        _aim_by_model(call, providers, config)
 
 
-def find_target(model: str, dialect: str, providers: Providers, config: Config) -> Target:
+def _aim_by_model(call: Call, providers: Providers, config: Config) -> None:
+    model = call.model
+    call.target = find_target(model, call.dialect.name, call.kind, providers, config)
+    if call.target.model != model:
+        call.asked_model = call.asked_model or model
+        call.rename_model(call.target.model)
+
+
+def find_target(model: str, dialect: str, kind: str, providers: Providers, config: Config) -> Target:
     """The target for a model's name as a client of the gateway writes it: an alias, `provider/model`, or a name that
     a provider's patterns know. Raises Invalid, NotFound, Unsupported, Unavailable."""
     if not model:
         raise Invalid('The call names no model; set "model".', param="model")
-    row, name = _find_row(config.models.get(model, model), providers)
-    if dialect not in row.dialects:
-        raise Unsupported(_untranslated(model, dialect, row), param="model")
-    return _gateway_target(row, name, dialect, row.dialects[dialect])
+    row, name = led_to(model, providers, config)
+    spoken = _spoken(row, dialect, kind)
+    if spoken is None:
+        raise Unsupported(_unspoken(model, dialect, row), param="model")
+    return _gateway_target(row, name, spoken, row.dialects[spoken])
+
+
+def _spoken(row: ProviderRow, dialect: str, kind: str) -> str | None:
+    """The dialect in which to ask: the client's own, else the first of the row's that it can be translated into."""
+    if dialect in row.dialects:
+        return dialect
+    known = others(dialect, kind)
+    return next((one for one in row.dialects if one in known), None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -104,16 +120,30 @@ def target_for_origin(origin: str, row: ProviderRow) -> Target:
     return _make(row, base_url=origin, own_key=True)
 
 
-def _lister(path: str, dialect: str, providers: Providers, config: Config) -> Target:
-    """Who answers a list of models on the gateway: the first provider that has one in this dialect, and a key of ours.
-    One that wants no key is asked only if shin.yaml names it."""
-    for row in providers:
-        found = row.paths.find("GET", urlsplit(_joined(row.base_url, path)).path) if row.base_url else None
-        if dialect not in row.dialects or found is None or (found.kind, found.dialect) != ("models", dialect):
-            continue
-        if any(secret.present() for secret in row.api_key) or (row.name in config.providers and not row.api_key):
-            return _gateway_target(row)
-    raise _misconfigured(f"No provider that lists models in the dialect {dialect} has a key.", "no_credential")
+def lister(row: ProviderRow, dialect: str) -> Target:
+    """Who is asked for the list of a provider's models. Raises Unavailable."""
+    return _gateway_target(row, dialect=dialect)
+
+
+def in_use(row: ProviderRow, config: Config) -> bool:
+    """Whether the gateway can ask this provider: it has a key for it, or shin.yaml names one that wants none."""
+    if not row.base_url or not row.dialects:
+        return False
+    return any(secret.present() for secret in row.api_key) or (row.name in config.providers and not row.api_key)
+
+
+def name_of(model: str, row: ProviderRow, providers: Providers, config: Config) -> str:
+    """What a client has to call a provider's model: by its own name where that leads there, else provider/model."""
+    if model not in config.models:
+        with suppress(NotFound):
+            if _find_row(model, providers) == (row, model):
+                return model
+    return f"{row.name}/{model}"
+
+
+def led_to(model: str, providers: Providers, config: Config) -> tuple[ProviderRow, str]:
+    """The provider that a name of a model leads to, and what the model is called there. Raises NotFound."""
+    return _find_row(config.resolve(model)[0], providers)
 
 
 def _find_row(model: str, providers: Providers) -> tuple[ProviderRow, str]:
@@ -158,6 +188,7 @@ def _make(
         own_key=own_key,
         prices=row.prices,
         stream_usage=row.stream_usage,
+        quirks=row.quirks,
     )
 
 
@@ -186,11 +217,11 @@ def _misconfigured(message: str, code: str) -> Unavailable:
     return refusal
 
 
-def _untranslated(model: str, dialect: str, row: ProviderRow) -> str:
+def _unspoken(model: str, dialect: str, row: ProviderRow) -> str:
     spoken = ", ".join(sorted(row.dialects)) or "none of our dialects"
     return (
-        f'The model "{_short(model)}" of {row.name} is not served in the dialect {dialect}; it speaks {spoken}. '
-        "Translation is not available in this version."
+        f'The model "{_short(model)}" of {row.name} cannot be asked in the dialect {dialect}; it speaks {spoken}, '
+        "and there is no translation for this kind of call."
     )
 
 

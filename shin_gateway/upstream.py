@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import certifi
@@ -26,8 +26,8 @@ from yarl import URL
 from shin_gateway import encodings
 from shin_gateway.call import Call
 from shin_gateway.dialects.base import Dialect
-from shin_gateway.dialects.parts import Framer, Part
-from shin_gateway.errors import Invalid, Refusal, TooLarge, Unavailable, UpstreamFailed, UpstreamTimeout
+from shin_gateway.dialects.parts import MAX_PART, Framer, Part
+from shin_gateway.errors import Invalid, Refusal, TooLarge, Unavailable, Unsupported, UpstreamFailed, UpstreamTimeout
 from shin_gateway.outcome import Outcome, Timings
 from shin_gateway.reply import MAX_DECODED_STREAM, Broken, Reply
 
@@ -62,14 +62,22 @@ class UpstreamOptions:
     """`user:password` for that proxy."""
 
 
+class Attempt(Protocol):
+    """Something under way that a shutdown ends."""
+
+    def cut(self) -> None: ...
+
+
 class Upstream:
     """The pooled client. `forward` is the innermost layer of every chain."""
 
     def __init__(self, options: UpstreamOptions) -> None:
-        self._options = options
+        self.options = options
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._exchanges: set[_Exchange] = set()
+        self._exchanges: set[Attempt] = set()
+        self.declines: dict[str, float] = {}
+        """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
         user, colon, password = (options.proxy_auth or "").partition(":")
         self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
 
@@ -95,7 +103,14 @@ class Upstream:
             exchange.cut()
 
     async def forward(self, call: Call) -> Reply:
-        """Ask the call's target once. Raises UpstreamFailed, UpstreamTimeout or Unavailable."""
+        """Ask the call's target once. Raises UpstreamFailed, UpstreamTimeout, Unavailable, and Unsupported for a call
+        that should have been translated and was not."""
+        if call.target is not None and call.target.dialect not in ("", call.dialect.name):
+            raise Unsupported(
+                f"The model speaks {call.target.dialect}: the policy lacks the addon translate.", code="untranslated"
+            )
+        if call.detour is not None and (reply := await call.detour(call)) is not None:
+            return reply
         call.outcome.attempts += 1
         exchange = _Exchange(call, self._exchanges)
         call.on_end(exchange.call_ended)
@@ -128,17 +143,41 @@ class Upstream:
             headers=_headers(call),
             data=call.raw_body or None,
             allow_redirects=False,
-            proxy=self._options.proxy,
+            proxy=self.options.proxy,
             proxy_auth=self._proxy_auth,
             ssl=self._context(url.host or "") if url.scheme == "https" else True,
             timeout=_timeout(call.policy.timeouts.connect),
         )
 
+    async def open_socket(
+        self, url: str, headers: CIMultiDict[str], heartbeat: float
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket of the caller's own, on the way that calls take. Raises aiohttp's errors, OSError, ValueError."""
+        assert self._session is not None
+        where = URL(url, encoded=True)
+        return await self._session.ws_connect(
+            where,
+            headers=headers,
+            heartbeat=heartbeat,
+            compress=15,
+            max_msg_size=MAX_PART,
+            proxy=self.options.proxy,
+            proxy_auth=self._proxy_auth,
+            ssl=self._context(where.host or "") if where.scheme == "https" else True,
+        )
+
+    def watch(self, attempt: Attempt) -> None:
+        """Have `cut` break it off too."""
+        self._exchanges.add(attempt)
+
+    def unwatch(self, attempt: Attempt) -> None:
+        self._exchanges.discard(attempt)
+
     def _context(self, host: str) -> ssl.SSLContext:
-        certificate = _client_certificate(self._options.client_certs, host)
+        certificate = _client_certificate(self.options.client_certs, host)
         key = str(certificate or "")
         if key not in self._contexts:
-            self._contexts[key] = _make_context(self._options, certificate)
+            self._contexts[key] = _make_context(self.options, certificate)
         return self._contexts[key]
 
 
@@ -202,7 +241,7 @@ def _is_legible(answer: aiohttp.ClientResponse) -> bool:
 class _Exchange:
     """One attempt: owns the upstream's answer until it was read to its end or nobody wants it any more."""
 
-    def __init__(self, call: Call, exchanges: set[_Exchange]) -> None:
+    def __init__(self, call: Call, exchanges: set[Attempt]) -> None:
         timeouts = call.policy.timeouts
         exchanges.add(self)
         self._exchanges = exchanges
@@ -381,11 +420,13 @@ class _Connector(aiohttp.TCPConnector):
         try:
             return await super()._create_connection(req, traces, timeout)
         finally:
-            _CURRENT.get().connect += time.perf_counter() - began
+            _CURRENT.get(_NOBODY).connect += time.perf_counter() - began
 
 
 _CURRENT: ContextVar[Timings] = ContextVar("timings")
 """Those of the call that the running task serves."""
+_NOBODY = Timings()
+"""Of connections that no call alone is asked on."""
 
 
 @lru_cache(maxsize=256)

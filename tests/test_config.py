@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ providers:
   lab:    {like: openai, base_url: http://127.0.0.1:9001/v1, models: [lab-*]}
 models:
   fast: openai/gpt-4o-mini
+  calm: {model: fast, temperature: 0.2, stop: END}
 users:
   ann: file:/run/secrets/ann
   007: env:BOND
@@ -64,7 +66,9 @@ def test_everything_that_it_may_say(file: Path) -> None:
     assert config.addons == (file.parent / "my-addons",)
     assert config.upstream.ca == file.parent / "roots.pem"
     assert config.log.retention == 30 * 86400
-    assert config.models == {"fast": "openai/gpt-4o-mini"}
+    assert config.models["fast"] == "openai/gpt-4o-mini"
+    assert config.resolve("fast") == ("openai/gpt-4o-mini", {})
+    assert config.resolve("calm") == ("openai/gpt-4o-mini", {"temperature": 0.2, "stop": ("END",)})
 
 
 def test_an_empty_file_is_no_error(file: Path) -> None:
@@ -107,6 +111,20 @@ WRONG = [
     ("providers: {a: {stream_usage: maybe}}", '1:31: "stream_usage" should be "ask" or "given"'),
     ("providers: {a: {paths: [{match: /x, kind: chat}]}}", "1:25: a path class needs a dialect, except `kind: other`, which has none"),
     ("models: {fast: fast}", '1:16: "fast" should name a model, like openai/gpt-4o-mini'),
+    ("models: {fast: ' '}", '1:16: "fast" should name a model, like openai/gpt-4o-mini'),
+    ("models: {fast: 3}", '1:16: "fast" should be the name of a model, or a mapping with `model` in it'),
+    ("models: {fast: null}", '1:16: "fast" should be the name of a model, or a mapping with `model` in it'),
+    ("models: {fast: {temperature: 1}}", '1:10: missing key "model"'),
+    ("models: {fast: {model: fast, temperature: 1}}", '1:24: "fast" should name a model, like openai/gpt-4o-mini'),
+    ("models: {fast: {model: g, temprature: 1}}", '1:27: unknown key "temprature"; did you mean "temperature"?'),
+    ("models: {fast: {model: g, temperature: '1'}}", '1:40: "temperature" should be a valid number'),
+    ("models: {fast: {model: g, temperature: 3}}", '1:40: "temperature" should be less than or equal to 2'),
+    ("models: {fast: {model: g, n: 0}}", '1:30: "n" should be greater than or equal to 1'),
+    ("models: {fast: {model: g, max_tokens: 1.5}}", '1:39: "max_tokens" should be a valid integer'),
+    ("models: {fast: {model: g, reasoning_effort: hard}}", '1:45: "reasoning_effort" should be "none", "minimal", "low", "medium", "high", "xhigh" or "max"'),
+    ("models:\n  a: b\n  b: {model: c}\n  c: a", '2:6: "a" leads back to itself: a → b → c → a\n3:14: "b" leads back to itself: b → c → a → b\n4:6: "c" leads back to itself: c → a → b → c'),
+    ("models: {a: b, b: c, c: b}", '1:19: "b" leads back to itself: b → c → b\n1:25: "c" leads back to itself: c → b → c'),
+    ("models: {" + ", ".join(f"a{n}: a{n + 1}" for n in range(9)) + "}", '1:14: "a0" leads through more than 8 aliases'),
     ("log: {retention: 90}", "1:18: write a number and a unit, like 30s, not 90"),
 ]  # fmt: skip
 
@@ -118,6 +136,28 @@ def test_wording(text: str, errors: str, file: Path) -> None:
         load_config(file)
     assert str(caught.value) == "\n".join(f"shin.yaml:{error}" for error in errors.split("\n"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_aliases_of_aliases(file: Path) -> None:
+    file.write_text(
+        "models:\n"
+        "  a: {model: b, temperature: 0.2, seed: null}\n"
+        "  b: {model: c, temperature: 0.9, n: 2}\n"
+        "  c: {model: openai/gpt-5, reasoning_effort: none, stop: [x, y]}\n"
+    )
+    config = load_config(file)
+    assert config.resolve("a") == (
+        "openai/gpt-5",
+        {"temperature": 0.2, "n": 2, "reasoning_effort": "none", "stop": ("x", "y")},
+    )
+    assert config.resolve("openai/gpt-5") == ("openai/gpt-5", {})
+    assert load_config(file, {"workers": 2}).models == config.models
+
+
+def test_as_many_aliases_as_there_may_be(file: Path) -> None:
+    names = [f"a{number}" for number in range(9)]
+    file.write_text("models: {" + ", ".join(f"{a}: {b}" for a, b in pairwise(names)) + "}")
+    assert load_config(file).resolve("a0") == ("a8", {})
 
 
 def test_a_file_that_is_not_there(file: Path) -> None:

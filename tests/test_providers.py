@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import shin_gateway.providers
 from shin_gateway.config import Config
 from shin_gateway.policy.paths import PathRow, PathTable
 from shin_gateway.providers import ProviderRow, Providers, classify
@@ -261,6 +265,30 @@ def test_like_takes_over_how_and_not_who() -> None:
     assert providers.for_host("127.0.0.1", 9001).name == "lab"
     assert providers.for_host("127.0.0.1", 9002) is None
     assert providers.for_host("api.openai.com", 443).name == "openai"
+
+
+def test_quirks_of_a_server() -> None:
+    mistral = Providers.load().get("mistral").quirks
+    assert mistral.rename == {"max_completion_tokens": "max_tokens", "seed": "random_seed"}
+    assert {"logprobs", "user"} <= mistral.drop
+    assert (mistral.words["required"], mistral.words["max_temperature"]) == ("any", "1.5")
+    providers = rows(
+        same={"like": "generic", "base_url": "http://127.0.0.1:9001/v1"},
+        own={"like": "generic", "quirks": {"drop": "seed", "words": {"max_stop": 2}}},
+    )
+    assert providers.get("same").quirks == providers.generic.quirks
+    own = providers.get("own").quirks
+    assert (own.drop, own.rename, own.words) == (frozenset({"seed"}), {}, {"max_stop": "2"})
+    assert providers.get("anthropic").quirks.drop == frozenset()
+
+
+def test_words_of_quirks_are_ones_that_the_writer_knows() -> None:
+    writer = Path(shin_gateway.providers.__file__).parent / "translation/openai_chat/quirks.py"
+    known = set(re.findall(r"`([a-z_]+): ", writer.read_text(encoding="utf-8")))
+    known |= {"fixed_when"}
+    for row in Providers.load():
+        if "openai.chat" in row.dialects:
+            assert row.quirks.words.keys() <= known, row.name
 
 
 def test_a_second_account_at_one_provider_does_not_take_its_host() -> None:

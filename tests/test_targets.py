@@ -33,8 +33,8 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def target(model: str, dialect: str = "openai.chat", config: Config = NONE) -> Target:
-    return find_target(model, dialect, Providers.load(config), config)
+def target(model: str, dialect: str = "openai.chat", config: Config = NONE, kind: str = "chat") -> Target:
+    return find_target(model, dialect, kind, Providers.load(config), config)
 
 
 def config(**sections: object) -> Config:
@@ -54,7 +54,6 @@ def config(**sections: object) -> Config:
         ("anthropic/claude-sonnet-4-5", "anthropic.messages", "/v1/messages/count_tokens", "anthropic/claude-sonnet-4-5", "https://api.anthropic.com/v1/messages/count_tokens"),
         ("gemini-2.5-pro", "gemini.generate", "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", "gemini/gemini-2.5-pro", "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"),
         ("gemini-2.5-pro", "gemini.generate", "/v1/models/gemini-2.5-pro:countTokens", "gemini/gemini-2.5-pro", "https://generativelanguage.googleapis.com/v1/models/gemini-2.5-pro:countTokens"),
-        ("gemini-2.5-pro", "openai.chat", "/v1/chat/completions", "gemini/gemini-2.5-pro", "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"),
         ("openrouter/anthropic/claude-opus-4", "openai.chat", "/v1/chat/completions", "openrouter/anthropic/claude-opus-4", "https://openrouter.ai/api/v1/chat/completions"),
         ("openrouter/anthropic/claude-opus-4", "anthropic.messages", "/v1/messages", "openrouter/anthropic/claude-opus-4", "https://openrouter.ai/api/v1/messages"),
         ("groq/openai/gpt-oss-120b", "openai.chat", "/v1/chat/completions", "groq/openai/gpt-oss-120b", "https://api.groq.com/openai/v1/chat/completions"),
@@ -156,13 +155,19 @@ def test_a_name_made_to_break_something_is_cut_and_cleaned() -> None:
     assert len(message) < 400
 
 
-def test_a_dialect_that_would_need_translation() -> None:
-    refusal = refused("claude-sonnet-4-5")
-    assert isinstance(refusal, Unsupported)
-    assert refusal.status == 501
-    assert refusal.message == (
-        'The model "claude-sonnet-4-5" of anthropic is not served in the dialect openai.chat; it speaks '
-        "anthropic.messages. Translation is not available in this version."
+def test_a_model_that_speaks_another_dialect_is_asked_in_its_own() -> None:
+    assert target("claude-sonnet-4-5").dialect == "anthropic.messages"
+    assert target("gpt-4o", "anthropic.messages").dialect == "openai.chat"
+    assert target("gpt-4o", "openai.responses").dialect == "openai.responses"
+
+
+def test_a_kind_of_call_that_cannot_be_translated() -> None:
+    with pytest.raises(Unsupported) as raised:
+        target("claude-sonnet-4-5", "openai.embeddings", kind="embed")
+    assert raised.value.status == 501
+    assert raised.value.message == (
+        'The model "claude-sonnet-4-5" of anthropic cannot be asked in the dialect openai.embeddings; it speaks '
+        "anthropic.messages, and there is no translation for this kind of call."
     )
 
 

@@ -42,7 +42,7 @@ class PolicyShown(_Shown):
     name: str
     file: str
     hosts: list[str]
-    websocket: Literal["decline", "pass"]
+    websocket: Literal["carry", "decline", "pass"]
     proxy_auth: Literal["optional", "required"]
     provider: str
     timeouts: Timeouts

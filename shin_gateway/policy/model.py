@@ -53,9 +53,9 @@ class PresetFile(_Part):
     addons: dict[str, Any] = {}
     """Addons by name: their settings, `on` for the defaults, `off` to take one out that a preset put in.
     Settings replace those of a preset as a whole. `mode: shadow` inside them decides without acting."""
-    websocket: Literal["decline", "pass"] = "decline"
-    """A WebSocket that carries calls: `decline` answers 426, upon which agents fall back to HTTPS, where the chain
-    sees the call; `pass` lets it through unseen."""
+    websocket: Literal["carry", "decline", "pass"] = "carry"
+    """A WebSocket that carries calls (Codex, Copilot): `carry` takes each of its calls through the chain; `decline`
+    answers 426, upon which agents fall back to HTTPS; `pass` lets it through unseen."""
     proxy_auth: Literal["optional", "required"] = "optional"
     """Whether the proxy's URL must carry credentials to reach these hosts."""
     timeouts: Timeouts = Timeouts()

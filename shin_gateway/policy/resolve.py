@@ -28,7 +28,7 @@ class Policy:
     """In the order of the chain, outermost first."""
     off: tuple[Off, ...]
     """Addons that were taken out, for `shin explain`."""
-    websocket: Literal["decline", "pass"]
+    websocket: Literal["carry", "decline", "pass"]
     proxy_auth: Literal["optional", "required"]
     timeouts: Timeouts
     limits: Limits

@@ -16,6 +16,7 @@ from tests.provider import Answer, FakeProvider, Stop
 NAMED = "/openai/v1/chat/completions"
 SETTINGS = {
     "log": "bodies: all",
+    "parameters": "defaults: {temperature: 0.5}, caps: {max_tokens: 4096, n: 1}",
     "retry": "first_wait: 1ms",
     "swap_words": "words: {Falcon: Sparrow}",
 }

@@ -19,7 +19,7 @@ async def test_policies_with_their_chain(admin: Running) -> None:
     answer = (await admin.get("/api/v1/policies")).json
     lab = next(policy for policy in answer["policies"] if policy["name"] == "lab")
     assert lab["hosts"] == ["lab.example.com"]
-    assert (lab["websocket"], lab["proxy_auth"], lab["timeouts"]["idle"]) == ("decline", "optional", 7.0)
+    assert (lab["websocket"], lab["proxy_auth"], lab["timeouts"]["idle"]) == ("carry", "optional", 7.0)
     assert lab["origins"]["timeouts"] == "lab.yaml:4:1"
     stamp = next(addon for addon in lab["addons"] if addon["name"] == "stamp")
     assert stamp == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.addons.conftest import EXAMPLES
 from tests.e2e.corporate import CorporateProxy
 from tests.e2e.programs import Ran, program, run, through
 from tests.e2e.serving import Serving, serve, write_config
-from tests.e2e.shin import until
 from tests.provider import Answer, FakeProvider, Seen
 
 TEXT = "Hello from the fake provider."
@@ -46,7 +45,9 @@ async def stand(tmp_path: Path, secure: FakeProvider) -> AsyncIterator[Stand]:
     secure.default = Answer(text=TEXT)
     async with (
         CorporateProxy(secure) as office,
-        serve(tmp_path / "home", config, tmp_path / "policies", modes=[f"upstream:{office.url}"]) as worker,
+        serve(
+            tmp_path / "home", config, tmp_path / "policies", modes=[f"upstream:{office.url}"], addons=[EXAMPLES]
+        ) as worker,
     ):
         yield Stand(worker, secure, office, tmp_path)
 
@@ -72,7 +73,39 @@ async def test_claude_code_answers(stand: Stand) -> None:
     assert any(path.startswith("/api/") for path in others), "no telemetry and no settings: the agent has changed"
 
 
+async def test_codex_over_its_websocket(stand: Stand) -> None:
+    """Its prewarm, and the calls that refer to it, go on as they came."""
+    ran = await stand.run("codex", *CODEX, CODEX_API_KEY="sk-dummy-key-for-tests")
+    assert (ran.code, TEXT in ran.out) == (0, True), ran
+    frames = [seen for seen in stand.provider.seen if seen.method == "WEBSOCKET"]
+    assert {(seen.sni, seen.path) for seen in frames} == {("api.openai.com", "/v1/responses")}
+    assert not [seen for seen in stand.provider.seen if seen.method == "POST" and seen.path == "/v1/responses"]
+    rows = await stand.worker.rows(len(frames))
+    assert all((row.caller, row.status, row.facts["carrier"]) == ("alice", 200, "websocket") for row in rows)
+    (row,) = [row for row in rows if "prewarm" not in row.facts]
+    assert (row.end, row.output_tokens) == ("completed", 7)
+
+
+@pytest.mark.parametrize("upgrade", [200, 426], ids=["WebSocket", "HTTPS"])
+async def test_codex_gets_its_own_words_back(stand: Stand, upgrade: int) -> None:
+    stand.worker.policy(
+        "openai", "hosts: [api.openai.com]\nextends: observe\naddons: {swap_words: {words: {hello: moin}}}"
+    )
+    await stand.worker.worker.reload()
+    stand.provider.default = Answer(text="You said moin.")
+    stand.provider.rule = lambda seen: Answer(status=upgrade) if seen.method == "GET" and upgrade > 200 else None
+    ran = await stand.run("codex", *CODEX, CODEX_API_KEY="sk-dummy-key-for-tests")
+    assert (ran.code, "You said hello." in ran.out) == (0, True), ran
+    asked = [
+        seen.body.decode() for seen in stand.provider.seen if seen.path == "/v1/responses" and seen.method != "GET"
+    ]
+    assert any("say moin" in body for body in asked)
+    assert not any("say hello" in body for body in asked)
+
+
 async def test_codex_falls_back_to_https(stand: Stand) -> None:
+    stand.worker.policy("openai", "hosts: [api.openai.com]\nextends: observe\nwebsocket: decline\n")
+    await stand.worker.worker.reload()
     ran = await stand.run("codex", *CODEX, CODEX_API_KEY="sk-dummy-key-for-tests")
     assert (ran.code, TEXT in ran.out) == (0, True), ran
     await check(stand, "api.openai.com", "/v1/responses", "openai.responses")
@@ -80,7 +113,9 @@ async def test_codex_falls_back_to_https(stand: Stand) -> None:
 
 
 async def test_codex_with_a_chatgpt_login(stand: Stand) -> None:
-    """Its bodies are zstd, and its telemetry goes to the host of its calls."""
+    """Over HTTPS its bodies are zstd; its telemetry goes to the host of its calls."""
+    stand.worker.policy("chatgpt", "hosts: [chatgpt.com]\nextends: observe\nwebsocket: decline\n")
+    await stand.worker.worker.reload()
     _log_in(stand.folder / "its-home" / ".codex")
     stand.provider.rule = _workspace
     ran = await stand.run("codex", *CODEX)
@@ -92,20 +127,27 @@ async def test_codex_with_a_chatgpt_login(stand: Stand) -> None:
     assert call.header("authorization").startswith("Bearer ")
 
 
+async def test_codex_with_a_chatgpt_login_over_its_websocket(stand: Stand) -> None:
+    _log_in(stand.folder / "its-home" / ".codex")
+    stand.provider.rule = _workspace
+    ran = await stand.run("codex", *CODEX)
+    assert (ran.code, TEXT in ran.out) == (0, True), ran
+    frames = [seen for seen in stand.provider.seen if seen.method == "WEBSOCKET"]
+    assert {(seen.sni, seen.path) for seen in frames} == {("chatgpt.com", "/backend-api/codex/responses")}
+    rows = await stand.worker.rows(len(frames))
+    assert any((row.end, row.output_tokens, row.facts["carrier"]) == ("completed", 7, "websocket") for row in rows)
+
+
 async def test_codex_keeps_its_websocket_where_a_policy_says_pass(stand: Stand) -> None:
-    """The echo at the other end is no answer to it, but shows that its frames got there."""
-    program("codex")  # skips here: the task below could not
     stand.worker.policy("openai", "hosts: [api.openai.com]\nextends: observe\nwebsocket: pass\n")
     await stand.worker.worker.reload()
-    running = asyncio.create_task(stand.run("codex", *CODEX, CODEX_API_KEY="sk-dummy-key-for-tests"))
-    await until(lambda: running.done() or any('"response.create"' in one for one in _frames(stand.provider)))
-    running.cancel()
-    await asyncio.wait([running])
-    assert _frames(stand.provider), running
+    ran = await stand.run("codex", *CODEX, CODEX_API_KEY="sk-dummy-key-for-tests")
+    assert (ran.code, TEXT in ran.out) == (0, True), ran
+    assert any('"response.create"' in one for one in _frames(stand.provider))
 
 
 async def test_by_base_url_through_the_gateway(stand: Stand) -> None:
-    """Here too Codex asks for a WebSocket first, and has to be told at once that there is none."""
+    """Here too Codex asks for a WebSocket first; its calls go on over HTTPS."""
     gateway = stand.worker.gateway
     codex = await stand.run("codex", "-c", f'openai_base_url="{gateway}/v1"', *CODEX, CODEX_API_KEY="sk-dummy")
     claude = await stand.run("claude", "-p", "say hello", ANTHROPIC_API_KEY="sk-ant-dummy", ANTHROPIC_BASE_URL=gateway)
@@ -113,6 +155,7 @@ async def test_by_base_url_through_the_gateway(stand: Stand) -> None:
         assert (ran.code, TEXT in ran.out) == (0, True), ran
     rows = await stand.worker.rows(2)
     assert {(row.host, row.provider) for row in rows} == {("gateway", "openai"), ("gateway", "anthropic")}
+    assert {row.facts.get("carrier") for row in rows} == {"websocket", None}
     (call, *_) = [seen for seen in stand.provider.seen if seen.path == "/v1/responses"]
     assert call.header("authorization") == "Bearer sk-of-the-gateway"
 

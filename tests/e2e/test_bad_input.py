@@ -167,11 +167,23 @@ async def test_a_model_that_nobody_knows(gateway: Wire, model: str) -> None:
         assert "x-own" not in answer.headers
 
 
-async def test_a_model_that_speaks_another_dialect(gateway: Wire, speech: Speech) -> None:
-    path, body = speech.to(speech.foreign)
-    answer = await gateway.ask(request(path, body, JSON))
+async def test_a_call_that_cannot_be_translated(gateway: Wire, provider: FakeProvider) -> None:
+    body = json.dumps({"model": "claude-sonnet-4-5", "input": "hi"}).encode()
+    answer = await gateway.ask(request("/v1/embeddings", body, JSON))
     assert answer.status == 501
-    assert "dialect" in speech.error(answer.json)
+    assert "translation" in answer.json["error"]["message"]
+    assert not provider.seen
+
+
+async def test_a_policy_without_translation(serving: Serving, gateway: Wire, speech: Speech) -> None:
+    serving.policy("gateway", "hosts: [gateway]\naddons: {log: on}\n")
+    path, body = speech.to(speech.foreign)
+    for _ in range(100):  # until the policy has been read
+        answer = await gateway.ask(request(path, body, JSON))
+        if answer.status == 501:
+            break
+        await asyncio.sleep(0.05)
+    assert "translate" in speech.error(answer.json)
 
 
 async def test_a_models_name_cannot_begin_a_header(gateway: Wire) -> None:

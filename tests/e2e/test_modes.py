@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -377,7 +378,24 @@ CALL_SOCKETS = [
 ]
 
 
-async def test_websockets_with_calls_are_declined_at_known_hosts(worker: Serving, secure: FakeProvider) -> None:
+async def test_websockets_with_calls_are_carried_at_known_hosts(worker: Serving, secure: FakeProvider) -> None:
+    context = httpx2.create_ssl_context(verify=str(worker.ca))
+    for url in CALL_SOCKETS:
+        async with websockets.connect(url, proxy=worker.proxy(), ssl=context) as socket:
+            await socket.send('{"type":"response.create","model":"gpt-4o","input":"say hello"}')
+            async with asyncio.timeout(10):
+                while '"response.completed"' not in await socket.recv():
+                    pass
+    assert {seen.method for seen in secure.seen} == {"GET", "WEBSOCKET"}, "they go on as they came"
+    rows = await worker.rows(3)
+    assert {row.host for row in rows} == {urlsplit(url).hostname for url in CALL_SOCKETS}
+    assert {(row.facts["carrier"], row.status, row.output_tokens) for row in rows} == {("websocket", 200, 7)}
+
+
+async def test_a_policy_declines_websockets_with_calls(worker: Serving, secure: FakeProvider) -> None:
+    for name, host in (("openai", "api.openai.com"), ("chatgpt", "chatgpt.com"), ("copilot", "api.individual.githubcopilot.com")):
+        worker.policy(name, f"hosts: ['{host}']\nextends: observe\nwebsocket: decline\n")
+    await worker.worker.reload()
     for url in CALL_SOCKETS:
         with pytest.raises(websockets.InvalidStatus) as raised:
             await echo(worker, url)
@@ -385,8 +403,8 @@ async def test_websockets_with_calls_are_declined_at_known_hosts(worker: Serving
     assert not secure.seen
 
 
-async def test_websockets_are_declined_at_the_gateway(serving: Serving, provider: FakeProvider) -> None:
-    for path in ("/v1/responses", "/openai/v1/responses", "/openai/v1/realtime?model=gpt-4o"):
+async def test_other_websockets_are_declined_at_the_gateway(serving: Serving, provider: FakeProvider) -> None:
+    for path in ("/openai/v1/realtime?model=gpt-4o", "/openai/v1/x"):
         with pytest.raises(websockets.InvalidStatus) as raised:
             await websockets.connect(serving.gateway.replace("http:", "ws:") + path, proxy=None)
         assert raised.value.response.status_code == 426
@@ -399,8 +417,6 @@ async def test_a_policy_lets_websockets_with_calls_through(worker: Serving, secu
     await worker.worker.reload()
     for url in CALL_SOCKETS[:2]:
         await echo(worker, url, additional_headers={"openai-beta": "responses_websockets=2026-02-06"})
-    with pytest.raises(websockets.InvalidStatus):
-        await echo(worker, CALL_SOCKETS[2])
     assert [len(seen.messages) for seen in secure.seen] == [3, 3]
     assert secure.seen[0].header("openai-beta") == "responses_websockets=2026-02-06"
 

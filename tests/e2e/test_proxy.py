@@ -87,7 +87,11 @@ async def test_parts_arrive_as_they_are_made(serving: Serving, secure: FakeProvi
     assert "message_stop" in rest
 
 
-async def test_a_websocket_with_calls_is_declined(serving: Serving, secure: FakeProvider) -> None:
+async def test_a_websocket_with_calls_is_declined_where_the_policy_says_so(
+    serving: Serving, secure: FakeProvider
+) -> None:
+    serving.policy("local", f"hosts: ['localhost:{secure.port}']\nextends: observe\nwebsocket: decline\n")
+    await serving.worker.reload()
     headers = {
         "upgrade": "websocket",
         "connection": "upgrade",

@@ -393,12 +393,6 @@ async def test_a_malformed_call_is_a_bad_request(gateway: Reach) -> None:
     assert not gateway.provider.seen
 
 
-async def test_another_dialects_model_is_told_so(gateway: Reach) -> None:
-    with pytest.raises(openai.InternalServerError, match="Translation") as raised:
-        await ask_responses(gateway, "claude-sonnet-4-5")
-    assert raised.value.status_code == 501
-
-
 async def test_an_untouched_key_through_the_proxy_and_ours_through_the_gateway(reach: Reach) -> None:
     await ask_openai(reach)
     key = reach.provider.seen[0].header("authorization")

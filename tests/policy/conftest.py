@@ -15,6 +15,7 @@ Write = Callable[..., Path]
 ADDONS = {
     "meter": "stage = Stage.WIRE",
     "log": "stage = Stage.OBSERVE",
+    "translate": "stage = Stage.WIRE\n    order = -10",
     "retry": "stage = Stage.ROUTE",
     "cache": "stage = Stage.CACHE",
     "rate_limit": "stage = Stage.ADMIT",

@@ -14,7 +14,7 @@ from tests.policy.conftest import Write
 
 ONE_FILE = [
     ("addons:\n  rate_limt: on", '2:3: unknown addon "rate_limt"; did you mean "rate_limit"?'),
-    ("addons:\n  zzz: on", '2:3: unknown addon "zzz"; known: cache, log, meter, rate_limit, retry'),
+    ("addons:\n  zzz: on", '2:3: unknown addon "zzz"; known: cache, log, meter, rate_limit, retry, translate'),
     ("addons:\n  rate_limt: off", '2:3: unknown addon "rate_limt"; did you mean "rate_limit"?'),
     ("addons:\n  cache: {tll: 1h}", '2:11: unknown key "tll"; did you mean "ttl"?'),
     ("addons:\n  cache:\n    ttl: soon", "3:10: write a number and a unit, like 30s, not 'soon'"),
@@ -27,7 +27,7 @@ ONE_FILE = [
     ("addons: [cache]", '1:9: "addons" should be a mapping'),
     ("extends: standrad", '1:10: unknown preset "standrad"; did you mean "standard"?'),
     ("extends: [observe, x]", '1:20: unknown preset "x"; known: mine, observe, standard'),
-    ("websocket: refuse", '1:12: "websocket" should be "decline" or "pass"'),
+    ("websocket: refuse", '1:12: "websocket" should be "carry", "decline" or "pass"'),
     ("timeouts: {firstpart: 5s}", '1:12: unknown key "firstpart"; did you mean "first_part"?'),
     ("timeouts: {connect: 5}", "1:21: write a number and a unit, like 30s, not 5"),
     ("limits:\n  body: 5 MiBs", "2:9: unknown unit 'MiBs'; use one of b, kb, mb, gb, kib, mib, gib"),
@@ -97,7 +97,7 @@ def test_who_extends_a_broken_preset_is_not_blamed(write: Write, base: Path, reg
     write("policies/presets/strict.yaml", "addons: {nope: on}\n")
     write("policies/a.yaml", "hosts: [a.example]\nextends: strict\n")
     assert [str(one) for one in check([Path("policies")], registry, base)] == [
-        'policies/presets/strict.yaml:1:10: unknown addon "nope"; known: cache, log, meter, rate_limit, retry'
+        'policies/presets/strict.yaml:1:10: unknown addon "nope"; known: cache, log, meter, rate_limit, retry, translate'
     ]
 
 

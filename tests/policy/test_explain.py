@@ -37,7 +37,7 @@ def test_a_host(policies: PolicySet) -> None:
           host       eu.api.openai.com:443 matches eu.api.openai.com
           timeouts   connect 0.5s, first_part 600s, idle 300s, total 3600s  (eu.yaml:3:1)
           limits     body 64,000,000 bytes  (default)
-          websocket  decline  (default)
+          websocket  carry  (default)
           proxy_auth optional  (default)
           provider   generic  (default)
           paths      1 of its own  (eu.yaml:4:1)

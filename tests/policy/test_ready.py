@@ -74,7 +74,7 @@ def test_ollama_is_named_with_its_port_only(policies: PolicySet) -> None:
 
 
 def test_the_gateway_has_the_standard_preset(policies: PolicySet) -> None:
-    assert [line.name for line in policies.gateway.addons] == ["log", "retry", "meter"]
+    assert [line.name for line in policies.gateway.addons] == ["log", "retry", "translate", "meter"]
 
 
 def test_no_ready_policy_is_broad(policies: PolicySet) -> None:

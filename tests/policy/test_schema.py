@@ -15,7 +15,7 @@ CHECKED_IN = Path(__file__).parents[2] / "docs" / "policy.schema.json"
 def test_addons_are_in_it_with_their_words(registry: Registry) -> None:
     made = schema(registry)
     addons = made["properties"]["addons"]
-    assert sorted(addons["properties"]) == ["cache", "log", "meter", "rate_limit", "retry"]
+    assert sorted(addons["properties"]) == ["cache", "log", "meter", "rate_limit", "retry", "translate"]
     assert addons["additionalProperties"] is False
     cache = addons["properties"]["cache"]
     assert cache["description"] == "Does one thing."

@@ -13,7 +13,7 @@ from tests.provider.framing import Framed, frame
 from tests.provider.peer import Gone, Peer
 from tests.provider.routes import write
 from tests.provider.seen import Seen
-from tests.provider.websocket import echo_messages
+from tests.provider.websocket import Socket
 
 FLOOD = b"x" * 65536
 FOREVER = 1e6
@@ -93,7 +93,7 @@ class Connection:
         if answer.wait_head:
             await self._peer.wait(answer.wait_head)
         if seen.header("upgrade").lower() == "websocket" and answer.status == 200:
-            await echo_messages(self._peer, seen, self._rest)
+            await Socket(self._peer, seen, self._on_call).serve(self._rest)
             return False
         framed = frame(seen, answer, write(seen, answer))
         stop = answer.stop

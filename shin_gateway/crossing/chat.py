@@ -1,0 +1,161 @@
+"""A chat asked in one dialect and answered in another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from multidict import CIMultiDict
+
+from shin_gateway.addon import Forward
+from shin_gateway.call import Call
+from shin_gateway.crossing import errors
+from shin_gateway.crossing.calls import crossed
+from shin_gateway.crossing.stream import StreamTranslation, needs_framer
+from shin_gateway.dialects import Failure
+from shin_gateway.errors import Invalid, Unsupported, UpstreamFailed
+from shin_gateway.fetching import Fetcher
+from shin_gateway.reply import Reply
+from shin_gateway.translation import bodies, media, replay
+from shin_gateway.translation.custom_tools import restored, restoring
+from shin_gateway.translation.dialects import translator
+from shin_gateway.translation.form import Answer, Chat, Json
+from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.translator import Origin, Traits, Translator
+
+AT_ONCE = 64_000
+"""Bytes of a body that is translated on the event loop, in a millisecond; a longer one is, in a thread."""
+
+STREAM_TYPE = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One call's way there and back."""
+
+    call: Call
+    client: Translator
+    target: Translator
+    traits: Traits
+    losses: Losses
+    fetcher: Fetcher | None
+    """None: nothing is fetched."""
+
+    async def take(self, forward: Forward) -> Reply:
+        body, chat = await self._off_loop(self._read)
+        await self._inline(chat, body)
+        out = await self._off_loop(lambda: bodies.encoded(self.target.write_call(chat, self.traits, self.losses)))
+        path, headers = self.target.path(chat), self.target.call_headers(chat)
+        reply = await forward(crossed(self.call, self.target.name, "chat", path, out, headers))
+        return await self._back(reply, chat, body)
+
+    def _read(self) -> tuple[Json, Chat]:
+        call = self.call
+        if call.path.partition("?")[0].endswith("/compact"):
+            raise Unsupported("Compaction cannot be translated; ask a model of OpenAI's.")
+        body = bodies.call_object(call.body)
+        chat = self.client.read_call(body, call.path, self.losses)
+        chat.stream = call.stream
+        chat.model = self.traits.model
+        return body, chat
+
+    async def _inline(self, chat: Chat, body: Json) -> None:
+        """Put what the target cannot fetch by itself into the call."""
+        takes = frozenset[str]() if self.traits.words.get("urls") == "no" else self.target.takes_urls
+        wanted = media.urls_to_inline(chat, takes)
+        if not wanted:
+            return
+        if self.fetcher is None:
+            place = media.place_of(body, wanted[0].url)
+            why = f"{place}: the model takes no URLs; put the file itself into the call."
+            raise Invalid(why, code="invalid_media", param=place)
+        caller = self.call.caller
+        await self.fetcher.inline(wanted, body, f"{caller.kind}:{caller.name}")
+
+    async def _off_loop[T](self, work: Callable[[], T]) -> T:
+        return work() if len(self.call.raw_body) <= AT_ONCE else await asyncio.to_thread(work)
+
+    async def _back(self, reply: Reply, chat: Chat, body: Json) -> Reply:
+        if reply.failure is not None:
+            return errors.put(reply, self.call, reply.failure)
+        if reply.status >= 400:
+            return errors.put(reply, self.call, self._failure(reply))
+        call = self.call
+        origin = Origin(call.id, call.asked_model or call.model, chat, body, int(call.arrived), call.path)
+        if reply.streamed:
+            return self._stream(reply, origin)
+        answer = restored(await self._whole(reply), chat)
+        if chat.stream:
+            return self._replayed(reply, answer, origin)
+        reply.body = bodies.encoded(self.client.write_reply(answer, origin, self.losses))
+        reply.dialect = call.dialect
+        reply.headers["content-type"] = "application/json"
+        return reply
+
+    def _failure(self, reply: Reply) -> Failure:
+        body = bodies.any_object(reply.body or b"")
+        return self.target.read_error(body, reply.status)
+
+    async def _whole(self, reply: Reply) -> Answer:
+        body = reply.body or b""
+
+        def read() -> Answer:
+            return self.target.read_reply(bodies.reply_object(body))
+
+        return read() if len(body) <= AT_ONCE else await asyncio.to_thread(read)
+
+    def _stream(self, reply: Reply, origin: Origin) -> Reply:
+        if not origin.chat.stream:
+            reply.close()
+            raise UpstreamFailed("The upstream streams where a whole reply was asked for.", code="upstream_malformed")
+        content_type = self._stream_type()
+        framer = needs_framer(self.call.dialect.framer(content_type))
+        writer = self.client.writer(origin, self.losses)
+        reader = restoring(self.target.reader(), origin.chat)
+        filter = StreamTranslation(reader, writer, framer, self._failed, lambda: reply.complete)
+        reply.translate(self.call.dialect, filter)
+        reply.headers["content-type"] = content_type
+        return reply
+
+    def _replayed(self, reply: Reply, answer: Answer, origin: Origin) -> Reply:
+        """The client asked for a stream and the target answered whole."""
+        writer = self.client.writer(origin, self.losses)
+        data = b"".join(writer.write(event) for event in replay.events(answer))
+        headers = CIMultiDict(reply.headers)
+        content_type = headers["content-type"] = self._stream_type()
+        for name in ("content-length", "content-encoding"):
+            headers.popall(name, None)
+        framer = self.call.dialect.framer(content_type)
+        return Reply(reply.status, headers, self.call.dialect, source=_AtOnce(data), framer=framer)
+
+    def _stream_type(self) -> str:
+        """Gemini's clients get a JSON array where they do not ask for events (`alt=sse`)."""
+        query = self.call.path.partition("?")[2]
+        is_array = self.call.dialect.name == "gemini.generate" and "alt=sse" not in query
+        return "application/json" if is_array else STREAM_TYPE
+
+    def _failed(self, failure: Failure) -> bytes:
+        call = self.call
+        refusal = errors.refusal_of(failure, call.target is not None and call.target.own_key)
+        return call.dialect.error_part(refusal, call.id, self._stream_type())
+
+
+class _AtOnce:
+    """A source whose bytes are all there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self) -> bytes:
+        data, self._data = self._data, b""
+        return data
+
+    def close(self) -> None:
+        self._data = b""
+
+
+def crossing(call: Call, traits: Traits, losses: Losses, fetcher: Fetcher | None) -> Crossing:
+    """The crossing of a chat to its target, whose dialect is another than its own."""
+    assert call.target is not None
+    return Crossing(call, translator(call.dialect.name), translator(call.target.dialect), traits, losses, fetcher)

@@ -1,0 +1,107 @@
+"""mitmproxy's requests and responses ⇄ the heads of calls and replies."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from mitmproxy import http
+from mitmproxy.proxy import mode_specs
+from multidict import CIMultiDict
+
+from shin_gateway import dialects
+from shin_gateway.call import Call, make_id
+from shin_gateway.errors import NotFound
+from shin_gateway.policy.match import GATEWAY
+from shin_gateway.reply import Reply
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+STREAM_THROUGH = 1_000_000
+"""Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
+
+
+def is_gateway(flow: http.HTTPFlow) -> bool:
+    """Whether it came to our own listener."""
+    mode = flow.client_conn.proxy_mode
+    return isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == GATEWAY
+
+
+def is_proxied(flow: http.HTTPFlow) -> bool:
+    """Whether it came to a proxy that may want credentials: said on CONNECT, or with a request in absolute form."""
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
+
+
+def asks_for_websocket(request: http.Request) -> bool:
+    """Only GET can (RFC 6455 §4.1): on a POST the header means nothing, and must not lead it past the chain."""
+    if request.method != "GET":
+        return False
+    return "websocket" in [one.strip() for one in request.headers.get("upgrade", "").lower().split(",")]
+
+
+def no_websocket() -> http.Response:
+    """What makes agents fall back to HTTPS at once; after any other status they try again first."""
+    headers = {"upgrade": "HTTP/1.1", "sec-websocket-version": "13"}
+    return http.Response.make(426, b"Use HTTPS instead of a WebSocket.", headers)
+
+
+def no_such_path(request: http.Request) -> http.Response:
+    if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
+        return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
+    refusal = NotFound("No such path. Calls to a provider's own path go under /{provider}/.")
+    call_id = make_id()
+    body = dialects.get("plain").error_body(refusal, call_id)
+    return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
+
+
+def pass_by(flow: http.HTTPFlow) -> None:
+    """Take mitmproxy's own way, unread."""
+    length = flow.request.headers.get("content-length", "")
+    unknown = "chunked" in flow.request.headers.get("transfer-encoding", "").lower()
+    flow.request.stream = unknown or (length.isdigit() and int(length) > STREAM_THROUGH)
+
+
+def headers_in(request: http.Request) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in request.headers.fields:
+        headers.add(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+    return headers
+
+
+def to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response:
+    """The head of a reply, and its body where it is whole, with our headers after the upstream's."""
+    version = flow.request.http_version
+    headers = reply.headers
+    _add_ours(headers, call)
+    bodyless = reply.status in (204, 304) or call.method == "HEAD"
+    if reply.takes_events and not bodyless:  # signs of life and an error event may come on top of what was announced
+        headers.popall("content-length", None)
+    if reply.streamed and version == "HTTP/1.1" and "content-length" not in headers and not bodyless:
+        headers["transfer-encoding"] = "chunked"
+    body = None if reply.streamed else reply.raw_body
+    if body is not None:
+        headers["content-length"] = str(len(body))
+        body = b"" if flow.request.method == "HEAD" else body
+    fields = tuple((name.encode("utf-8", "surrogateescape"), _one_line(value)) for name, value in headers.items())
+    reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
+    now = time.time()
+    return http.Response(version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now)
+
+
+def _one_line(value: str) -> bytes:
+    """A header's value. A model's name, which the client chose, must not begin another header."""
+    line = value if value.isprintable() else _UNSAFE.sub("?", value)
+    return line.encode("utf-8", "surrogateescape")
+
+
+def _add_ours(headers: CIMultiDict[str], call: Call) -> None:
+    outcome = call.outcome
+    headers["x-shin-call-id"] = call.id
+    headers.setdefault("x-request-id", call.headers.get("x-request-id", call.id))
+    if outcome.cost is not None:
+        headers["x-shin-cost"] = f"{outcome.cost:f}"
+    if call.target is not None:
+        headers["x-shin-target"] = call.target.name
+    if outcome.attempts > 1:
+        headers["x-shin-attempts"] = str(outcome.attempts)
+    headers["x-shin-overhead-ms"] = f"{outcome.timings.overhead * 1000:.2f}"

@@ -1,0 +1,294 @@
+"""A client's calls on a WebSocket to the provider that it wanted to go to: frames go as they came.
+
+One belongs to one lane of one client's connection, opened with the first call and closed with the client's. A frame
+goes untouched where no addon changed the call; a changed one says the whole context itself. Where the provider does
+not take the upgrade, calls go over HTTPS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+
+from shin_gateway import frames
+from shin_gateway.call import Call
+from shin_gateway.dialects.sse import SseFramer
+from shin_gateway.errors import UpstreamFailed, UpstreamTimeout
+from shin_gateway.frames import Create
+from shin_gateway.outcome import Outcome
+from shin_gateway.reply import Broken, Reply
+from shin_gateway.upstream import HOP_BY_HOP, SHUTTING_DOWN, SILENCE, Upstream
+
+HEARTBEAT = 30.0
+"""Seconds between pings; an upstream that does not answer one in half of that is gone."""
+REMEMBERED = 600.0
+"""Seconds for which a provider that takes no WebSocket is not asked again."""
+NEVER = frozenset({400, 404, 405, 426, 501})
+"""Statuses that say so."""
+
+_decode_frame = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class UpstreamSocket:
+    """One lane's way to the provider."""
+
+    def __init__(self, upstream: Upstream, origin: str, headers: CIMultiDict[str]) -> None:
+        self._upstream = upstream
+        self._origin = origin
+        self._headers = handshake_headers(headers)
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._known: set[str] = set()
+        """Replies that the provider remembers on this connection."""
+        self._unwilling = False
+
+    @property
+    def usable(self) -> bool:
+        return not self._unwilling and self._upstream.declines.get(self._origin, 0.0) < time.monotonic()
+
+    async def forward(self, create: Create, call: Call, asked: bytes) -> Reply | None:
+        """Ask over the socket. None where the call goes elsewhere, or the provider takes none.
+
+        Raises UpstreamFailed and UpstreamTimeout once the frame has gone out.
+        """
+        target = call.target
+        if not self.usable or target is None or not target.own_key or target.base_url != self._origin:
+            return None
+        if call.dialect.name != "openai.responses" or call.path != call.arrival.path:
+            return None
+        started = time.perf_counter()
+        try:
+            if not await self._open(call):
+                return None
+            return await self._ask(self._frame(create, call, asked), call)
+        finally:
+            call.outcome.timings.upstream += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Let go of the connection, at once."""
+        socket, self._socket = self._socket, None
+        self._known.clear()
+        if socket is not None:
+            socket._response.close()
+
+    def _frame(self, create: Create, call: Call, asked: bytes) -> bytes:
+        if call.raw_body == asked and (create.previous is None or create.previous in self._known):
+            return frames.untouched(create)
+        return frames.frame_of(call.body, create)
+
+    async def _open(self, call: Call) -> bool:
+        """Whether there is a connection."""
+        if self._socket is not None and await _is_open(self._socket):
+            return True
+        self.close()
+        began, target, connect = time.perf_counter(), call.target, call.policy.timeouts.connect
+        assert target is not None
+        try:
+            async with asyncio.timeout(connect):
+                self._socket = await self._upstream.open_socket(target.url(call.path), self._headers, HEARTBEAT)
+        except aiohttp.WSServerHandshakeError as error:
+            self._refuse(error.status in NEVER)
+        except TimeoutError:
+            self._refuse(forever=True)
+        except (aiohttp.ClientError, OSError, ValueError):  # HTTPS will say why
+            self._refuse(forever=False)
+        finally:
+            call.outcome.timings.connect += time.perf_counter() - began
+        return self._socket is not None
+
+    def _refuse(self, forever: bool) -> None:
+        self._unwilling = forever
+        if forever:
+            self._upstream.declines[self._origin] = time.monotonic() + REMEMBERED
+
+    async def _ask(self, frame: bytes, call: Call) -> Reply | None:
+        socket, timeouts = self._socket, call.policy.timeouts
+        assert socket is not None
+        call.outcome.attempts += 1
+        stream = _Stream(self, socket, call)
+        self._upstream.watch(stream)
+        call.on_end(stream.call_ended)
+        try:
+            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as stream.timer:
+                await socket.send_str(frame.decode("utf-8", "replace"))
+                first = await stream.receive()
+        except TimeoutError:
+            stream.close()
+            raise UpstreamTimeout("The upstream did not begin to reply in time.", code="first_part_timeout") from None
+        except (Broken, aiohttp.ClientError, OSError, RuntimeError):
+            stream.close()
+            raise UpstreamFailed("The upstream broke off before its first part.", code="upstream_cut") from None
+        except BaseException:
+            stream.close()
+            raise
+        return self._reply(stream, first, call)
+
+    def _reply(self, stream: _Stream, first: bytes, call: Call) -> Reply | None:
+        call.outcome.timings.first_part_at = call.outcome.timings.first_part_at or time.perf_counter()
+        kind = frames.type_of(first)
+        if kind == frames.CREATE or not kind:  # an echo: it speaks something else over WebSockets
+            stream.close()
+            self._refuse(forever=True)
+            call.outcome.attempts -= 1
+            return None
+        if kind == "error" and (failed := _error(first, call)) is not None:
+            stream.ended = True
+            stream.close()
+            return failed
+        stream.put_back(first)
+        headers: CIMultiDict[str] = CIMultiDict({"content-type": "text/event-stream"})
+        return Reply(200, headers, call.dialect, source=stream, framer=SseFramer())
+
+    def remember(self, reply_id: str) -> None:
+        self._known.add(reply_id)
+
+
+async def _is_open(socket: aiohttp.ClientWebSocketResponse) -> bool:
+    """Whether it can be asked on: providers close what was idle for long, and what came unasked is nobody's."""
+    if socket.closed:
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            while (await socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                pass
+    return not socket.closed
+
+
+class _Head(msgspec.Struct):
+    id: str = ""
+
+
+class _End(msgspec.Struct):
+    response: _Head = msgspec.field(default_factory=_Head)
+
+
+_decode_end = msgspec.json.Decoder(_End).decode
+
+
+class _Stream:
+    """The events of one reply, as a stream over HTTPS has them."""
+
+    def __init__(self, owner: UpstreamSocket, socket: aiohttp.ClientWebSocketResponse, call: Call) -> None:
+        timeouts = call.policy.timeouts
+        self.timer: asyncio.Timeout | None = None
+        self.ended = False
+        """Whether the last event was read: the connection is free for the next call."""
+        self._owner = owner
+        self._socket = socket
+        self._timings = call.outcome.timings
+        self._idle = timeouts.idle
+        self._heard = time.perf_counter()
+        self._deadline = self._heard + timeouts.total
+        self._ready: bytes | None = None
+        self._closed = False
+        self._is_cut = False
+
+    async def read(self) -> bytes | None:
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            return _as_sse(ready)
+        if self.ended:
+            return b""
+        started = time.perf_counter()
+        try:
+            event = await self._patiently()
+        finally:
+            now = time.perf_counter()
+            self._timings.upstream += now - started
+        if event is None:
+            if now - self._heard > self._idle:
+                raise Broken("upstream_idle")
+            return None
+        self._heard = now
+        return _as_sse(event)
+
+    async def _patiently(self) -> bytes | None:
+        patience = min(SILENCE, self._idle, self._deadline - time.perf_counter())
+        try:
+            async with asyncio.timeout(0 if self._is_cut else patience) as self.timer:
+                return await self.receive()
+        except TimeoutError:
+            if self._is_cut:
+                raise Broken(SHUTTING_DOWN) from None
+            if time.perf_counter() >= self._deadline:
+                raise Broken("total_timeout") from None
+            return None
+
+    async def receive(self) -> bytes:
+        """The next event. Raises Broken."""
+        message = await self._socket.receive()
+        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            raise Broken("upstream_cut")
+        event: bytes = message.data if isinstance(message.data, bytes) else message.data.encode("utf-8", "replace")
+        self._note(event)
+        return event
+
+    def _note(self, event: bytes) -> None:
+        kind = frames.type_of(event)
+        if kind not in frames.ENDS:
+            return
+        self.ended = True
+        with suppress(msgspec.MsgspecError, RecursionError):
+            if kind in ("response.completed", "response.incomplete") and (known := _decode_end(event).response.id):
+                self._owner.remember(known)
+
+    def put_back(self, event: bytes) -> None:
+        self._ready = event
+
+    def cut(self) -> None:
+        """The gateway is shutting down."""
+        self._is_cut = True
+        with suppress(RuntimeError):  # nobody waits at the moment
+            if self.timer is not None:
+                self.timer.reschedule(0)
+
+    def close(self) -> None:
+        """Events that nobody read would be taken for the next reply's."""
+        if self._closed:
+            return
+        self._closed = True
+        self._owner._upstream.unwatch(self)
+        if not self.ended:
+            self._owner.close()
+
+    def call_ended(self, _: Call, __: Outcome) -> None:
+        self.close()
+
+
+def _as_sse(event: bytes) -> bytes:
+    if b"\n" in event or b"\r" in event:
+        event = b"\ndata: ".join(event.splitlines())
+    return b"data: %b\n\n" % event
+
+
+def _error(frame: bytes, call: Call) -> Reply | None:
+    """An error instead of a reply, as HTTPS would have told it; None where it does not say its status."""
+    try:
+        fields = _decode_frame(frame)
+        status = msgspec.json.decode(fields.get("status") or fields.get("status_code") or b"0", type=int)
+        told = msgspec.json.decode(fields.get("headers", b"{}"))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not 400 <= status <= 599 or "error" not in fields:
+        return None
+    headers: CIMultiDict[str] = CIMultiDict({"content-type": "application/json"})
+    for name, value in told.items() if isinstance(told, Mapping) else ():
+        if name.lower() not in HOP_BY_HOP and not name.lower().startswith("content-"):
+            headers[name] = str(value)
+    return Reply(status, headers, call.dialect, body=b'{"error":%b}' % bytes(fields["error"]))
+
+
+def handshake_headers(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """The client's headers of its upgrade, less what concerns its connection to us."""
+    out: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        lower = name.lower()
+        ours = lower.startswith(("sec-websocket-", "x-shin-")) or lower in ("host", "content-length")
+        if not ours and lower not in HOP_BY_HOP:
+            out.add(name, value)
+    return out
