@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from shin_gateway.addon import Forward
 from shin_gateway.call import Call
-from shin_gateway.crossing import errors
+from shin_gateway.crossing import errors, ids
 from shin_gateway.crossing.calls import crossed
 from shin_gateway.crossing.stream import StreamTranslation, needs_framer
 from shin_gateway.dialects import Failure
@@ -77,6 +77,7 @@ class Crossing:
         return work() if len(self.call.raw_body) <= AT_ONCE else await asyncio.to_thread(work)
 
     async def _back(self, reply: Reply, chat: Chat, body: Json) -> Reply:
+        ids.name(reply, self.call)
         if reply.failure is not None:
             return errors.put(reply, self.call, reply.failure)
         if reply.status >= 400:
@@ -113,7 +114,12 @@ class Crossing:
         framer = needs_framer(self.call.dialect.framer(content_type))
         writer = self.client.writer(origin, self.losses)
         reader = restoring(self.target.reader(), origin.chat)
-        filter = StreamTranslation(reader, writer, framer, self._failed, lambda: reply.complete)
+
+        def failed(failure: Failure) -> bytes:
+            reply.failure = reply.failure or failure  # for the log
+            return self._failed(failure)
+
+        filter = StreamTranslation(reader, writer, framer, failed, lambda: reply.complete)
         reply.translate(self.call.dialect, filter)
         reply.headers["content-type"] = content_type
         return reply

@@ -60,8 +60,9 @@ def read_call(translator: Translator, body: Json, path: str, losses: Losses) -> 
 
 
 def write_call(translator: Translator, chat: Chat, traits: Traits, losses: Losses) -> tuple[str, Json]:
-    """Path and body for a target whose API can count. `chat.model` is the target's name; `traits.words` says
-    `count: flat` where Gemini's call is Vertex'. Raises Invalid, and KeyError for a dialect that has no such API."""
+    """Path and body for a target whose API can count. `chat.model` is the target's name; `traits.words` may say
+    `count: flat` where Gemini's call is Vertex', and `count: no` where a server has no such API: then nobody is asked.
+    Raises Invalid, and KeyError for a dialect that has no such API."""
     chat.stream = False
     form = _FORMS[translator.name]
     body = translator.write_call(chat, traits, losses)

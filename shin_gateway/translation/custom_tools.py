@@ -99,10 +99,10 @@ def restored(answer: Answer, chat: Chat) -> Answer:
 
 def _restore(part: AnyPart, known: _Known) -> bool:
     """Whether it is a use of a custom tool whose input is still to be unwrapped in pieces."""
-    if not isinstance(part, ToolUse) or part.custom:
+    if not isinstance(part, ToolUse):
         return False
     part.name = known.names.get(part.name, part.name)
-    if part.name not in known.custom:
+    if part.custom or part.name not in known.custom:
         return False
     part.custom = True
     part.arguments = unwrap(part.arguments) if part.arguments else ""
@@ -145,7 +145,7 @@ _HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _MAYBE_HEAD = 64
 """Characters after which it is decided whether the arguments have the expected shape."""
 _WHOLE = re.compile(
-    r'(?:[^"\\]|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|u(?![dD][89abAB])[0-9a-fA-F]{4}|[^u]))*'
+    r'(?:[^"\\]++|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|u(?![dD][89abAB])[0-9a-fA-F]{4}|[^u]))*+'
 )
 
 

@@ -9,6 +9,9 @@ from shin_gateway.translation.translator import Translator
 CHATS = ("openai.chat", "openai.responses", "anthropic.messages", "gemini.generate")
 """Dialects that a target of a chat may speak."""
 
+COUNTING = ("openai.responses", "anthropic.messages", "gemini.generate")
+"""Those whose API can count a chat's tokens."""
+
 _CHAT_KINDS = ("chat", "respond", "complete")
 _EMBEDDINGS = ("openai.embeddings", "gemini.generate")
 

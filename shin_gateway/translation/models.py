@@ -42,6 +42,11 @@ class Model(msgspec.Struct, kw_only=True):
     methods: list[str] = []
     """Gemini's `supportedGenerationMethods`: `generateContent`, `embedContent`, …"""
     thinks: bool | None = None
+    lifecycle: str = "active"
+    """Anthropic's: `active` or `deprecated`."""
+    raw: Json = {}
+    """The row as the provider wrote it, for clients of the same API; `family` says which that is."""
+    family: str = ""
 
 
 def form_of(path: str, headers: Container[str]) -> str:
@@ -68,7 +73,8 @@ def unique(models: Iterable[Model]) -> list[Model]:
 
 
 def write_list(dialect: str, models: Sequence[Model], query: Mapping[str, str]) -> Json:
-    """A list, or the page of it that `query` asks for. Raises Invalid for a page that is none."""
+    """A list, or the page of it that `query` asks for, in which a name that comes again has its values in one, with
+    commas. Raises Invalid for a page that is none."""
     return _FORMS[_family(dialect)].write_list(models, query)
 
 
@@ -77,35 +83,47 @@ def write_one(dialect: str, model: Model) -> Json:
     return _FORMS[_family(dialect)].write(model)
 
 
+def bare(id: str) -> str:
+    """A model's name as it stands in a path: escaped, perhaps after `models/`."""
+    return unquote(id).removeprefix("models/")
+
+
 def find(models: Iterable[Model], id: str) -> Model:
-    """The model of this name, as it stands in a path: escaped, perhaps after `models/`. Raises NotFound."""
-    name = unquote(id).removeprefix("models/")
+    """The model of this name, as it stands in a path. Raises NotFound."""
+    name = bare(id)
     for model in models:
         if model.id == name:
             return model
     raise NotFound(f"The model {name[:100]!r} does not exist.", code="model_not_found", param="model")
 
 
+def _raw(model: Model, family: str) -> Json:
+    return model.raw if model.family == family else {}
+
+
 def _write_openai(model: Model) -> Json:
-    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owner or "system"}
+    row = {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owner or "system"}
+    return {**_raw(model, "openai"), **row}
 
 
 def _write_anthropic(model: Model) -> Json:
     """With the fields that the official client requires; what nobody said is null."""
+    raw = _raw(model, "anthropic")
     return {
-        "type": "model",
-        "id": model.id,
+        **({} if raw else dict.fromkeys(("capabilities", "deprecated_at", "line", "retires_at"))),
         "display_name": model.title or model.id,
         "created_at": _written_time(model.created),
-        "lifecycle": "active",
+        "lifecycle": model.lifecycle,
         "max_input_tokens": model.max_input,
         "max_tokens": model.max_output,
+        **raw,
+        "type": "model",
+        "id": model.id,
     }
 
 
 def _write_gemini(model: Model) -> Json:
     found: Json = {
-        "name": model.id if model.id.startswith("tunedModels/") else f"models/{model.id}",
         "version": model.version or "001",
         "displayName": model.title or model.id,
         "description": model.description,
@@ -113,6 +131,8 @@ def _write_gemini(model: Model) -> Json:
         "outputTokenLimit": model.max_output,
         "supportedGenerationMethods": model.methods or _methods(model.id),
         "thinking": model.thinks,
+        **_raw(model, "gemini"),
+        "name": model.id if model.id.startswith("tunedModels/") else f"models/{model.id}",
     }
     return {name: value for name, value in found.items() if value not in (None, "")}
 
@@ -128,6 +148,8 @@ def _list_openai(models: Sequence[Model], query: Mapping[str, str]) -> Json:
 
 def _list_anthropic(models: Sequence[Model], query: Mapping[str, str]) -> Json:
     limit = _whole(query, "limit", 20, 1000)
+    wanted = query.get("lifecycle") or query.get("lifecycle[]", "")
+    models = [model for model in models if not wanted or model.lifecycle in wanted.split(",")]
     after, before = query.get("after_id", ""), query.get("before_id", "")
     if after and before:
         raise Invalid("before_id: may not be given together with after_id.", param="before_id")
@@ -206,8 +228,19 @@ def read_page(dialect: str, body: Any) -> Page:
     rows = _rows(body, form.lists)
     if rows is None:
         raise UpstreamFailed("The provider's list of models is malformed.", code="upstream_malformed")
-    found = [form.read(row) for row in rows if isinstance(row, dict)]
+    found = [_with_raw(form.read(row), row, dialect) for row in rows if isinstance(row, dict)]
     return Page([model for model in found if model is not None and model.id], form.next(body))
+
+
+def read_one(dialect: str, body: Any) -> Model | None:
+    """What `GET …/models/ID` gives; None for what is no model, or one that is retired."""
+    return _with_raw(_FORMS[_family(dialect)].read(body), body, dialect) if isinstance(body, dict) else None
+
+
+def _with_raw(model: Model | None, row: Json, dialect: str) -> Model | None:
+    if model is not None:
+        model.raw, model.family = row, _family(dialect)
+    return model
 
 
 def _rows(body: Any, names: Sequence[str]) -> list[Any] | None:
@@ -245,6 +278,7 @@ def _read_anthropic(row: Json) -> Model | None:
         created=_read_time(row.get("created_at")),
         owner="anthropic",
         title=_text(row, "display_name"),
+        lifecycle=_text(row, "lifecycle") or "active",
         max_input=count(row, "max_input_tokens") or None,
         max_output=count(row, "max_tokens") or None,
     )

@@ -1,4 +1,4 @@
-"""Names of tools that an API refuses, replaced by ones that it takes, and back.
+"""Names of tools and ids that an API refuses, replaced by ones that it takes; of tools, the way back too.
 
 The stand-in follows from the name alone, so a call and every later turn agree on it without any state. The writer of
 the reply finds the client's own name again among the tools that the client declared.
@@ -46,6 +46,14 @@ def stand_ins(tools: Iterable[Tool]) -> dict[str, str]:
 def restored(name: str, tools: Iterable[Tool]) -> str:
     """The client's own name for a tool that the model calls `name`."""
     return stand_ins(tools).get(name, name)
+
+
+def shorten(text: str, longest: int = LONGEST, prefix: str = "") -> str:
+    """`text` where it is short enough; else always the same stand-in, so that a call and its result still meet."""
+    if len(text) <= longest:
+        return text
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+    return f"{prefix}{digest}"[:longest]
 
 
 def _stand_in(name: str, longest: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from shin_gateway.dialects.base import Failure, is_retryable
 from shin_gateway.dialects.openai import failure_of
 from shin_gateway.errors import Invalid
+from shin_gateway.translation.losses import Losses
 
 _MOST = 10**15
 """No count in a call is larger; what is cannot be meant."""
@@ -118,6 +119,18 @@ def one_of(owner: dict[str, Any], name: str, words: Iterable[str]) -> str:
     return value
 
 
+_PAIRS, _KEY, _VALUE = 16, 64, 512
+"""Of metadata at OpenAI: how many, and how long."""
+
+
+def fitting_metadata(metadata: dict[str, str], losses: Losses) -> dict[str, str]:
+    """What OpenAI takes of it."""
+    fits = {key: value for key, value in metadata.items() if len(key) <= _KEY and len(value) <= _VALUE}
+    if len(fits) < len(metadata) or len(fits) > _PAIRS:
+        losses.drop("metadata")
+    return dict(list(fits.items())[:_PAIRS])
+
+
 def each[T](items: list[Any], read: Callable[[Any], T], name: str) -> list[T]:
     """Every entry of the list `name`, read; what goes wrong names the entry."""
     done: list[T] = []
@@ -144,25 +157,32 @@ def read_error(body: Any, status: int) -> Failure:
     """The error in a whole reply of one of OpenAI's APIs, or of a server that is compatible. Never raises.
 
     Known shapes: `{"error": {message, type, param, code}}`, the same inside a list (Gemini's compatible API),
-    `{"detail": …}` (FastAPI), `{"object": "error", message}` (vLLM, Mistral), `{"message": …}`.
+    `{"error": "…"}` (Ollama, xAI), `{"detail": …}` (FastAPI), `{"object": "error", message}` (vLLM; with Mistral's
+    message an object), `{"message": …}`, `{"errors": […]}`.
     """
     if isinstance(body, list) and body:
         body = body[0]
     found = failure_of(body) if isinstance(body, dict) else None
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    retryable = is_retryable(status)
     if found is not None:
-        return Failure(status, found.type, found.message, found.retryable and is_retryable(status))
-    default = "server_error" if status >= 500 else "invalid_request_error"
-    message = _message(body) or f"The provider answered with status {status}."
-    return Failure(status, _TYPES.get(status, default), message, is_retryable(status))
+        kind = kind if found.type == "server_error" or found.type.isdigit() else found.type
+        retryable = retryable and found.retryable
+    return Failure(status, kind, _message(body, 4) or f"The provider answered with status {status}.", retryable)
 
 
-def _message(body: Any) -> str:
-    if not isinstance(body, dict):
+def _message(value: Any, depth: int) -> str:
+    """The words in an error, as deep as any server puts them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value:
+        return _message(value[0], depth - 1) if depth else ""
+    if not isinstance(value, dict) or not depth:
         return ""
-    for name in ("message", "detail"):
-        value = body.get(name)
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list) and value and isinstance(value[0], dict) and isinstance(value[0].get("msg"), str):
-            return str(value[0]["msg"])
-    return ""
+    text = next((text for name in _WORDS if (text := _message(value.get(name), depth - 1))), "")
+    place = value.get("loc")  # FastAPI's, of the field
+    steps = [str(step) for step in place if isinstance(step, str | int)] if isinstance(place, list) else []
+    return f"{'.'.join(steps)}: {text}" if steps else text
+
+
+_WORDS = ("error", "errors", "message", "detail", "msg", "title")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 import msgspec
 
@@ -29,7 +30,16 @@ class Parcel(msgspec.Struct, omit_defaults=True):
 
 def pack(parcel: Parcel) -> str:
     """In the alphabet of URL-safe base64, so that it fits every field and header."""
-    return _MARK + base64.urlsafe_b64encode(msgspec.msgpack.encode(parcel)).decode()
+    try:
+        packed = msgspec.msgpack.encode(parcel)
+    except UnicodeEncodeError:  # half of a character, which no provider sends in earnest
+        whole = {name: _whole(value) for name, value in msgspec.structs.asdict(parcel).items()}
+        packed = msgspec.msgpack.encode(Parcel(**whole))
+    return _MARK + base64.urlsafe_b64encode(packed).decode()
+
+
+def _whole(value: object) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def unpack(text: str) -> Parcel | None:

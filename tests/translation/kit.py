@@ -14,14 +14,17 @@ from shin_gateway import dialects
 from shin_gateway.crossing.errors import refusal_of
 from shin_gateway.crossing.stream import StreamTranslation, needs_framer
 from shin_gateway.dialects import Failure
+from shin_gateway.dialects.sse import SseFramer
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.reply import Broken, Reply
 from shin_gateway.translation import bodies
+from shin_gateway.translation.custom_tools import restoring
 from shin_gateway.translation.dialects import CHATS, translator
 from shin_gateway.translation.form import (
     Answer,
     AnyPart,
     Began,
+    Builtin,
     Chat,
     Choice,
     Cited,
@@ -43,6 +46,9 @@ from shin_gateway.translation.form import (
 )
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Origin, Traits
+from tests.translation.anthropic_messages import kit as messages_kit
+from tests.translation.openai_chat import kit as chat_kit
+from tests.translation.openai_responses import sdk as responses_kit
 
 Json = dict[str, Any]
 CHAT, RESPONSES, MESSAGES, GEMINI = CHATS
@@ -148,7 +154,7 @@ def _copy(part: AnyPart) -> AnyPart:
 
 def _grow(part: AnyPart, event: Grew | Sealed | Cited | Transcribed) -> None:
     match part, event:
-        case (Text() | Refused() | Reasoning()), Grew():
+        case ((Text() | Refused() | Reasoning()), Grew()):
             part.text += event.text
         case Media(), Transcribed():
             part.text += event.text
@@ -156,10 +162,12 @@ def _grow(part: AnyPart, event: Grew | Sealed | Cited | Transcribed) -> None:
             part.data += event.text
         case ToolUse(), Grew():
             part.arguments += event.text
-        case (Reasoning() | ToolUse()), Sealed():
+        case ((Reasoning() | ToolUse()), Sealed()):
             part.seal += event.seal
         case Text(), Cited():
             part.citations.append(event.citation)
+        case Builtin(), _:
+            pass
         case _:
             raise AssertionError((part, event))
 
@@ -219,7 +227,8 @@ def translated(client: str, target: str, pieces: Iterable[bytes], cut: bool = Fa
 
     writer = translator(client).writer(asked(client), losses)
     framer = needs_framer(ours.framer(STREAM_TYPE))
-    filter = StreamTranslation(translator(target).reader(), writer, framer, failed, lambda: reply.complete)
+    reader = restoring(translator(target).reader(), asked(client).chat)
+    filter = StreamTranslation(reader, writer, framer, failed, lambda: reply.complete)
     reply.translate(ours, filter)
     return reply, losses
 
@@ -259,6 +268,30 @@ def written(client: str, events: Iterable[Event], origin: Origin | None = None) 
     return b"".join([writer.write(event) for event in events])
 
 
+def accumulated(client: str, data: bytes) -> Answer:
+    """What the official client puts together of a stream; of Gemini's, whose client does not, what we read."""
+    if client == GEMINI:
+        return answer_of(events_of(client, data))
+    return translator(client).read_reply(_ACCUMULATORS[client](data))
+
+
+def _accumulate_chat(data: bytes) -> Json:
+    found: Json = chat_kit.accumulated(data).to_dict()
+    return found
+
+
+def _accumulate_responses(data: bytes) -> Json:
+    found: Json = responses_kit.accumulated(data)[0].to_dict()
+    return found
+
+
+def _accumulate_messages(data: bytes) -> Json:
+    return messages_kit.accumulated([bodies.call_object(part.data or b"") for part in SseFramer().feed(data)])
+
+
+_ACCUMULATORS = {CHAT: _accumulate_chat, RESPONSES: _accumulate_responses, MESSAGES: _accumulate_messages}
+
+
 def whole(client: str, answer: Answer, origin: Origin | None = None) -> Answer:
     """The answer written as a whole reply to this client, and read again."""
     body = translator(client).write_reply(answer, origin or asked(client), Losses())
@@ -278,6 +311,9 @@ def _parts(parts: Sequence[AnyPart]) -> list[Any]:
     for part in parts:
         row = _row(part)
         if row is None:
+            continue
+        if found and row[:2] == ("thought", "") and found[-1][0] == "thought" and not found[-1][2]:
+            found[-1] = (*found[-1][:2], row[2])  # Gemini's signature comes in a part of its own
             continue
         if found and row[0] in ("text", "refused") and found[-1][0] == row[0]:
             found[-1] = (row[0], found[-1][1] + row[1])

@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 
 from shin_gateway.errors import Invalid, Refusal, UpstreamFailed
 from shin_gateway.translation.embeddings import DIALECTS, Embed, Embedder, Sending, Vectors, embedder, join
+from shin_gateway.translation.embeddings.form import batches
 from shin_gateway.translation.embeddings.openai import pack, unpack
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Traits
@@ -129,6 +130,25 @@ def test_batches_for_gemini(inputs: int, sizes: list[int]) -> None:
     assert [sending.inputs for sending in sendings] == [len(sending.body["requests"]) for sending in sendings] == sizes
     texts = [row["content"]["parts"][0]["text"] for sending in sendings for row in sending.body["requests"]]
     assert texts == [str(at) for at in range(inputs)]
+
+
+def test_batches_are_no_longer_than_the_provider_takes() -> None:
+    """OpenAI takes 300,000 tokens at once, Vertex 20,000; rather too many are reckoned than too few."""
+    long = "word " * 20_000
+    sendings, _ = to_openai({"requests": [request(long)] * 13}, BATCH)
+    assert [sending.inputs for sending in sendings] == [6, 6, 1]
+    embed = Embed(model="text-embedding-005", inputs=["a" * 39_998, "b", "c", "\u6771" * 13_334, "d"], form="list")
+    sendings = GEMINI.write_calls(embed, Traits(words={"embed": "predict"}), Losses())
+    assert [sending.inputs for sending in sendings] == [3, 1, 1], "one that is too long goes alone"
+    tokens = Embed(model="m", inputs=[[1] * 200_000, [2] * 100_000, [3]], form="list")
+    assert [one.inputs for one in OPENAI.write_calls(tokens, Traits(), Losses())] == [2, 1]
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 60))
+def test_batches_lose_nothing(inputs: list[str], most: int, tokens: int) -> None:
+    found = list(batches(Embed(model="m", inputs=list(inputs), form="list"), Traits(), most, tokens))
+    assert [one for some in found for one in some] == inputs
+    assert all(1 <= len(some) <= most for some in found)
 
 
 def test_batches_for_openai() -> None:

@@ -17,6 +17,7 @@ from google.genai import Client
 from google.genai import types as genai
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from openai import AsyncOpenAI
 from openai.types import Model as OpenAIModel
 
@@ -42,7 +43,8 @@ DIALECTS = ("openai.chat", "openai.responses", "anthropic.messages", "gemini.gen
         ("/v1/models", {}, "openai.chat"), ("/v1/models", {"authorization": "Bearer x"}, "openai.chat"),
         ("/v1/models?limit=1000", {"anthropic-version": "2023-06-01", "x-api-key": "k"}, "anthropic.messages"), ("/v1beta/models", {}, "gemini.generate"),
         ("/v1beta/models?pageSize=5", {"x-goog-api-key": "k"}, "gemini.generate"), ("/v1alpha/models", {}, "gemini.generate"), ("/v1/models", {"x-goog-api-key": "k"}, "gemini.generate"),
-        ("/v1/models/claude-x", {"anthropic-version": "2026-10-21"}, "anthropic.messages"),
+        ("/v1/models/claude-x", {"anthropic-version": "2026-10-21"}, "anthropic.messages"), ("/v1/models", {"x-api-key": "k"}, "anthropic.messages"),
+        ("/v1/models?key=k", {}, "gemini.generate"), ("/v1/models/v1beta", {}, "openai.chat"),
     ],
 )  # fmt: skip
 def test_whose_api_a_client_speaks(path: str, headers: dict[str, str], dialect: str) -> None:
@@ -282,7 +284,51 @@ GEMINI = {
     ],
 )  # fmt: skip
 def test_providers_lists(dialect: str, body: Any, models: list[Model], more: dict[str, str]) -> None:
-    assert read_page(dialect, body) == (models, more)
+    page = read_page(dialect, body)
+    assert [replace(model, raw={}, family="") for model in page.models] == models
+    assert page.next == more
+
+
+def test_a_client_of_the_same_api_loses_nothing_of_a_row() -> None:
+    rows: dict[str, Any] = {
+        "openai.chat": {"id": "o", "created": 5, "object": "model", "owned_by": "x", "pricing": {"prompt": "1"}},
+        "anthropic.messages": {
+            "id": "c",
+            "type": "model",
+            "display_name": "C",
+            "created_at": "2026-01-02T00:00:00Z",
+            "lifecycle": "deprecated",
+            "capabilities": {"batch": {"supported": True}},
+            "max_tokens": 5,
+            "max_input_tokens": 9,
+        },
+        "gemini.generate": {
+            "name": "models/g",
+            "version": "1",
+            "displayName": "G",
+            "temperature": 1,
+            "topK": 64,
+            "supportedGenerationMethods": ["x"],
+        },
+    }
+    for dialect, row in rows.items():
+        (model,) = read_page(dialect, {"models": [row], "data": [row]}).models
+        assert write_one(dialect, model) == row
+        renamed = write_one(dialect, replace(model, id="lab/x"))
+        assert "lab/x" in (renamed.get("id"), renamed.get("name", "").removeprefix("models/"))
+        for other in rows.keys() - {dialect}:
+            written = write_one(other, model)
+            assert not any(written.get(name) for name in ("pricing", "capabilities", "temperature"))
+
+
+def test_anthropics_stages() -> None:
+    rows = [{"id": stage, "lifecycle": stage} for stage in ("active", "deprecated", "retired")]
+    models = [*read_page("anthropic.messages", {"data": rows}).models, Model(id="other")]
+    for query, names in (
+        ({}, ["active", "deprecated", "other"]), ({"lifecycle": "active"}, ["active", "other"]),
+        ({"lifecycle[]": "deprecated,retired"}, ["deprecated"]), ({"lifecycle": "retired"}, []),
+    ):  # fmt: skip
+        assert [row["id"] for row in write_list("anthropic.messages", models, query)["data"]] == names
 
 
 @pytest.mark.parametrize("client", DIALECTS)

@@ -54,6 +54,8 @@ def _blocks(content: Any, parts: list[AnyPart], losses: Losses, kinds: dict[str,
 def _block(item: Json, parts: list[AnyPart], losses: Losses, kinds: dict[str, Any]) -> None:
     kind = item.get("type")
     found = kinds.get(kind) if isinstance(kind, str) else None
+    if found is None and kinds is _KINDS and isinstance(kind, str) and kind.endswith(_NEWER):
+        found = _SERVER_KIND
     if found is None:
         raise Misfit(_no_kind(kind, kinds), "type")
     read, known = found
@@ -247,6 +249,9 @@ def _with_tool_seals(parts: list[AnyPart]) -> list[AnyPart]:
 
 
 def _tool_use(item: Json, parts: list[AnyPart], losses: Losses) -> None:
+    caller = item.get("caller")
+    if isinstance(caller, dict) and caller.get("type") != "direct":  # code that runs at Anthropic
+        losses.soften("messages.content.caller")
     given = item.get("input")
     if given is not None and not isinstance(given, dict):
         raise Misfit("must be an object", "input")
@@ -312,6 +317,8 @@ _IMAGE_KIND = (_image, frozenset(_MARKED | {"source"}))
 _DOCUMENT_KIND = (_document, frozenset(_MARKED | {"source", "title", "context", "citations"}))
 _SEARCH_KIND = (_search_result, frozenset(_MARKED | {"source", "title", "content", "citations"}))
 _SERVER_KIND = (_server_tool, None)
+_NEWER = ("_tool_use", "_tool_result")
+"""How the types of blocks end that came from a tool at the provider which is not known here."""
 
 _IN_SEARCH: dict[str, Any] = {"text": _TEXT_KIND}
 _IN_DOCUMENT: dict[str, Any] = {"text": _TEXT_KIND, "image": _IMAGE_KIND}

@@ -93,6 +93,8 @@ class Blocks:
 
     def media(self, part: Media) -> Json:
         """The block; a short text in its place for what the API cannot take, and a note."""
+        if part.detail not in ("", "auto"):
+            self.losses.soften("messages.content.detail")
         block = self._image(part) if part.kind == "image" else self._document(part)
         if block is not None:
             return self.marked(block, part)
@@ -100,7 +102,10 @@ class Blocks:
         return {"type": "text", "text": f"[Here stood {_ARTICLES[part.kind]} that this model cannot be given.]"}
 
     def _image(self, part: Media) -> Json | None:
-        mime = sniff_base64(part.data) or part.mime if part.data else part.mime
+        if part.detail not in ("", "auto"):
+            self.losses.soften("messages.content.detail")
+        mime = sniff_base64(part.data) or part.mime
+        mime = "image/jpeg" if mime == "image/jpg" else mime
         if part.data and mime in _IMAGES:
             return {"type": "image", "source": {"type": "base64", "media_type": mime, "data": part.data}}
         source = self._source(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shin_gateway.dialects.heads import require_model
+from shin_gateway.errors import Invalid
 from shin_gateway.translation.anthropic_messages.blocks_in import read_content, text_blocks
 from shin_gateway.translation.anthropic_messages.names import Json, plain
 from shin_gateway.translation.anthropic_messages.tools_in import read_choice, read_output, read_tools
@@ -28,7 +29,10 @@ _FIELDS = frozenset(
     | {"tools", "mcp_servers", "tool_choice", "thinking", "output_config", "output_format", "metadata"}
     | {"service_tier", "anthropic_version", "anthropic_beta", "betas"}
 )
-_HINTS = frozenset({"cache_control", "context_management", "diagnostics", "speed", "fallbacks"})
+_HINTS = frozenset(
+    {"cache_control", "context_management", "compaction", "diagnostics", "speed"}
+    | {"fallbacks", "fallback_credit_token", "billing_policy"}
+)
 """What makes a call cheaper, faster or better watched, and nothing else. Claude Code sends some of it always."""
 
 _BILLING = "x-anthropic-billing-header:"
@@ -44,6 +48,7 @@ def read_call(body: Json, path: str, losses: Losses) -> Chat:
 
 
 def _chat(body: Json, path: str, losses: Losses) -> Chat:
+    _refuse_thread(body)
     _note_rest(body, losses)
     messages = _system(body, losses) + _messages(body, losses)
     tools, builtin_tools = read_tools(body, losses)
@@ -55,7 +60,7 @@ def _chat(body: Json, path: str, losses: Losses) -> Chat:
         builtin_tools=builtin_tools,
         tool_choice=choice,
         parallel_tools=parallel,
-        max_tokens=maybe_whole(body, "max_tokens", 0) or None,
+        max_tokens=_length(body, losses),
         temperature=maybe_number(body, "temperature", 0, 1),
         top_p=maybe_number(body, "top_p", 0, 1),
         top_k=maybe_whole(body, "top_k", 0),
@@ -70,6 +75,13 @@ def _chat(body: Json, path: str, losses: Losses) -> Chat:
 
 
 _TIERS = {"": "", "auto": "auto", "standard_only": "default"}
+
+
+def _refuse_thread(body: Json) -> None:
+    """A thread is state that Anthropic keeps. Upon this error its SDKs' tool runners send the whole conversation."""
+    if body.get("thread") is not None:
+        why = "thread: this model's provider keeps no threads; send the whole conversation without it."
+        raise Invalid(why, code="thread_unsupported_request", param="thread")
 
 
 def _note_rest(body: Json, losses: Losses) -> None:
@@ -117,6 +129,14 @@ def _message(item: Json, losses: Losses) -> Message:
 # ── settings ────────────────────────────────────────────────────────────────────────────────────
 
 
+def _length(body: Json, losses: Losses) -> int | None:
+    length = maybe_whole(body, "max_tokens", 0)
+    if length == 0:  # only fill the prompt cache, which no other API is told to do; one token is the least they give
+        losses.soften("max_tokens")
+        return 1
+    return length
+
+
 def _stop(item: Any) -> str:
     if isinstance(item, str):
         return item
@@ -135,6 +155,7 @@ def _user(body: Json, losses: Losses) -> str:
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING = ("enabled", "adaptive", "disabled", "between_tools")
+_THINKING_FIELDS = frozenset({"type", "budget_tokens", "display"})
 
 
 def _reasoning(body: Json, losses: Losses) -> ReasoningWish | None:
@@ -152,15 +173,20 @@ def _reasoning(body: Json, losses: Losses) -> ReasoningWish | None:
         raise wrong.within("thinking") from None
 
 
-def _thinking(thinking: Json, effort: Effort | None, losses: Losses) -> ReasoningWish:
+def _thinking(thinking: Json, effort: Effort | None, losses: Losses) -> ReasoningWish | None:
+    others = thinking.keys() - _THINKING_FIELDS
+    for name in others:  # block_binding: what becomes of thoughts that do not fit
+        losses.soften(f"thinking.{plain(name)}")
     kind = one_of(thinking, "type", _THINKING)
-    if not kind:
+    if not kind and not others:
         raise Misfit("is missing", "type")
+    if not kind:
+        return ReasoningWish(effort=effort) if effort else None
     if kind in ("disabled", "between_tools"):
         if effort:
             losses.soften("output_config.effort")
         return ReasoningWish(budget=0)
-    show = one_of(thinking, "display", ("summarized", "omitted")) != "omitted"
+    show = maybe_string(thinking, "display") != "omitted"  # else summarized, or the beta's updates
     if kind == "adaptive":
         return ReasoningWish(effort=effort, budget=None if effort else -1, show=show, sealed=True)
     if thinking.get("budget_tokens") is None:

@@ -119,6 +119,8 @@ def _write_rest(chat: Chat, losses: Losses, body: Json) -> None:
         losses.drop("stop", "the provider takes no stop sequence of white space alone")
     if user := chat.user or chat.safety_identifier:
         body["metadata"] = {"user_id": _user(user)}
+    if chat.user and chat.safety_identifier not in ("", chat.user):
+        losses.drop("safety_identifier")  # there is room for one
     if tier := _TIERS.get(chat.service_tier):
         body["service_tier"] = tier
     if chat.stream:

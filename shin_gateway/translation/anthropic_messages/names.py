@@ -19,12 +19,14 @@ FINISHES: dict[str, Finish] = {
     "stop_sequence": "stop_sequence",
     "tool_use": "tools",
     "pause_turn": "paused",
+    "compaction": "paused",
     "refusal": "refused",
     "model_context_window_exceeded": "context",
 }
 """`stop_reason` (platform.claude.com/docs/en/api/handling-stop-reasons). What is not here counts as `stop`."""
 
 STOP_REASONS: dict[Finish, str] = {finish: reason for reason, finish in FINISHES.items()} | {
+    "paused": "pause_turn",
     "filtered": "refusal",
     "malformed_tool": "end_turn",
 }

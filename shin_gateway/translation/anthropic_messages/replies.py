@@ -42,8 +42,11 @@ from shin_gateway.translation.translator import Origin
 
 
 def read_reply(body: Any) -> Answer:
-    """Raises UpstreamFailed for what is no message."""
+    """Raises UpstreamFailed for what is no message, and for an error that came as a success."""
     content = body.get("content") if isinstance(body, dict) else None
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        failure = read_event_error(body)
+        raise UpstreamFailed(failure.message, status=failure.status)
     if not isinstance(content, list):
         raise UpstreamFailed("The provider's reply is no message of its API.", code="upstream_malformed")
     parts = [part for block in content if (part := read_block(block)) is not None]

@@ -37,7 +37,7 @@ def _result(content: Any) -> str:
         return "\n".join([line for line in map(_line, content) if line])
     if not isinstance(content, dict):
         return content if isinstance(content, str) else ""
-    return next((content[name] for name in ("stdout", "url", "error_code") if _is_text(content.get(name))), "")
+    return next((content[name] for name in ("stdout", "url", "text", "error_code") if _is_text(content.get(name))), "")
 
 
 def _line(item: Any) -> str:

@@ -31,7 +31,8 @@ from shin_gateway.translation.form import (
 )
 
 _decode = msgspec.json.Decoder().decode
-_INPUT_OF = ("server_tool_use", "mcp_tool_use")
+_HELD = ("server_tool_use", "mcp_tool_use", "compaction")
+"""Blocks that other dialects do not get in pieces."""
 
 
 class _Block:
@@ -55,6 +56,9 @@ class Reader:
         self._open: dict[Any, _Block] = {}
         self._at = 0
         self._counts: dict[str, int] = {}
+        self._uses_tools = False
+        self._ending: Json = {}
+        """What `message_start` said of the end, where it held the whole message already."""
         self._began = self._finished = self._over = False
 
     def feed(self, part: Part) -> Iterable[Event]:
@@ -67,8 +71,13 @@ class Reader:
             event = event_of(part)
         if not isinstance(event, dict):
             return ()
-        read = _READERS.get(event["type"]) if isinstance(event.get("type"), str) else None
-        return read(self, event) if read is not None else ()
+        kind = event.get("type") or part.event  # servers that are only alike leave one of them out
+        read = _READERS.get(kind) if isinstance(kind, str) else None
+        events = read(self, event) if read is not None else ()
+        if self._began or not events:
+            return events
+        self._began = True  # message_start was lost
+        return (Began("", ""), *events)
 
     def finish(self) -> Iterable[Event]:
         return ()  # message_stop says it; without it the stream was cut
@@ -82,14 +91,23 @@ class Reader:
         self._began = True
         found = usage.take(message.get("usage"), self._counts)
         tier = replies.tier_of(message.get("usage"))
-        return (Began(_text(message, "id"), _text(message, "model"), 0, found, tier),)
+        events: list[Event] = [Began(_text(message, "id"), _text(message, "model"), 0, found, tier)]
+        # A turn that goes on after code called the client's tools begins with what is there already.
+        content = message.get("content")
+        for raw in content if isinstance(content, list) else ():
+            if (block := replies.read_block(raw)) is not None:
+                self._uses_tools = self._uses_tools or isinstance(block, ToolUse)
+                at = self._next()
+                events += (Opened(0, at, block), Closed(0, at))
+        self._ending = message
+        return events
 
     def block_start(self, event: Json) -> Iterable[Event]:
         index, raw = event.get("index"), event.get("content_block")
         if not isinstance(raw, dict) or not isinstance(index, int) or self._finished:
             return ()
         events = list(self._close(index))
-        if raw.get("type") in _INPUT_OF:
+        if raw.get("type") in _HELD:
             self._open[index] = _Block(self._next(), raw=raw)
             return events
         part = replies.read_block(raw)
@@ -97,6 +115,7 @@ class Reader:
             return events
         unsaid = ""
         if isinstance(part, ToolUse):
+            self._uses_tools = True
             unsaid, part.arguments = part.arguments, ""
         block = self._open[index] = _Block(self._next(), unsaid)
         events.append(Opened(0, block.at, part))
@@ -117,6 +136,9 @@ class Reader:
         if kind == "signature_delta":
             seal = delta.get("signature")
             return (Sealed(0, block.at, seal),) if isinstance(seal, str) and seal else ()
+        if kind == "compaction_delta" and block.raw is not None:
+            block.raw = {**block.raw, **{name: delta[name] for name in delta.keys() - {"type"}}}
+            return ()
         citation = delta.get("citation")
         if kind == "citations_delta" and isinstance(citation, dict):
             return (Cited(0, block.at, read_citation(citation)),)
@@ -169,7 +191,11 @@ class Reader:
 
     def message_stop(self, event: Json) -> Iterable[Event]:
         self._over = True
-        return (Ended(),)
+        events: list[Event] = []
+        if not self._finished:
+            reason = _text(self._ending, "stop_reason") or ("tool_use" if self._uses_tools else "end_turn")
+            self._finish({**self._ending, "stop_reason": reason}, events)
+        return (*events, Ended())
 
     def error(self, event: Json) -> Iterable[Event]:
         self._over = True

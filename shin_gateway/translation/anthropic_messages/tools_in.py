@@ -38,18 +38,23 @@ def _tool(item: Json, losses: Losses) -> Tool | BuiltinTool:
         return _custom(item, losses)
     if defined := row_of(kind, CLIENT_TOOLS):
         description, schema = defined
+        _note_rest(item, _KNOWN, losses)
         return Tool(name=_name(item), description=description, schema=schema, cache=read_cache(item))
-    return _server_tool(kind, item)
+    return _server_tool(kind, item, losses)
 
 
 _KNOWN = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
-_HINTS = frozenset({"eager_input_streaming", "input_examples", "defer_loading"})
+_LIMITS = frozenset(
+    {"type", "name", "cache_control", "max_uses", "allowed_domains", "blocked_domains", "user_location"}
+)
+_HINTS = frozenset(
+    {"eager_input_streaming", "input_examples", "defer_loading", "max_characters", "use_cache", "response_inclusion"}
+)
 """What makes a tool cheaper or better understood; without it the tool is the same."""
 
 
 def _custom(item: Json, losses: Losses) -> Tool:
-    if not item.keys() <= _KNOWN:
-        _note_rest(item, losses)
+    _note_rest(item, _KNOWN, losses)
     return Tool(
         name=_name(item),
         description=maybe_string(item, "description"),
@@ -59,8 +64,10 @@ def _custom(item: Json, losses: Losses) -> Tool:
     )
 
 
-def _note_rest(item: Json, losses: Losses) -> None:
-    for name in item.keys() - _KNOWN:
+def _note_rest(item: Json, known: frozenset[str], losses: Losses) -> None:
+    if item.keys() <= known:
+        return
+    for name in item.keys() - known:
         value = item[name]
         if value is None or (name == "allowed_callers" and value == ["direct"]):
             continue
@@ -78,10 +85,13 @@ def _name(item: Json) -> str:
 _PLACE = ("city", "region", "country", "timezone")
 
 
-def _server_tool(kind: str, item: Json) -> BuiltinTool:
+def _server_tool(kind: str, item: Json, losses: Losses) -> BuiltinTool:
+    common = row_of(kind, SERVER_TOOLS)
+    if common is not None and common != "mcp_toolset":
+        _note_rest(item, _LIMITS, losses)
     place = maybe_record(item, "user_location")
     return BuiltinTool(
-        kind=row_of(kind, SERVER_TOOLS) or kind,
+        kind=common or kind,
         raw=item,
         origin=ORIGIN,
         max_uses=maybe_whole(item, "max_uses", 1),

@@ -64,8 +64,9 @@ class Embedder(Protocol):
         ...
 
     def write_calls(self, embed: Embed, traits: Traits, losses: Losses) -> list[Sending]:
-        """Bodies for batches that the provider takes. `traits.words` may say `embed_batch`, the most inputs of one
-        call, where a server differs. Raises Invalid for what the API has no way to say."""
+        """Bodies for batches that the provider takes. `traits.words` may say `embed_batch: N`, the most inputs of one
+        call, where a server differs, and `embed: predict` where embeddings are made as on Vertex.
+        Raises Invalid for what the API has no way to say."""
         ...
 
     def read_reply(self, body: Any) -> Vectors:
@@ -87,12 +88,28 @@ def join(replies: Sequence[Vectors], sendings: Sequence[Sending]) -> Vectors:
     return Vectors(rows=[row for reply in replies for row in reply.rows], tokens=tokens)
 
 
-def batches(embed: Embed, traits: Traits, most: int) -> Iterator[list[str | list[int]]]:
-    """The inputs in pieces that the provider takes."""
+def batches(embed: Embed, traits: Traits, most: int, tokens: int) -> Iterator[list[str | list[int]]]:
+    """The inputs in pieces that the provider takes: `most` inputs, and `tokens` of all of them together. Each has one
+    input at least."""
     word = traits.words.get("embed_batch", "")
-    size = int(word) if word.isdecimal() and int(word) > 0 else most
-    for start in range(0, len(embed.inputs), size):
-        yield embed.inputs[start : start + size]
+    most = int(word) if word.isdecimal() and 0 < len(word) < 7 and int(word) > 0 else most
+    piece: list[str | list[int]] = []
+    room = tokens
+    for one in embed.inputs:
+        size = _tokens_of(one)
+        if piece and (len(piece) == most or size > room):
+            yield piece
+            piece, room = [], tokens
+        piece.append(one)
+        room -= size
+    yield piece
+
+
+def _tokens_of(one: str | list[int]) -> int:
+    """Rather too many than too few: it costs a call more, where too few would cost the whole."""
+    if isinstance(one, list):
+        return len(one)
+    return len(one) // 2 if one.isascii() else len(one) * 3 // 2
 
 
 def plain(name: object) -> str:

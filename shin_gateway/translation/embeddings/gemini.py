@@ -31,8 +31,11 @@ from shin_gateway.translation.translator import Traits
 
 MOST_INPUTS = 100
 """Of one batchEmbedContents: "at most 100 requests can be in one batch"."""
+MOST_TOKENS = 1_000_000
+"""Of one batchEmbedContents. No limit is documented but those of tokens a minute."""
 _MOST_INSTANCES = 250
-"""Of one predict (cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api)."""
+_MOST_TOKENS = 20_000
+"""Of one predict (cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings)."""
 
 _SETTINGS = {
     "taskType": "task",
@@ -73,7 +76,7 @@ class GeminiEmbedder:
             return _predictions(embed, traits, base)
         return [
             Sending(f"{base}:batchEmbedContents", {"requests": [_request(embed, one) for one in some]}, len(some))
-            for some in batches(embed, traits, MOST_INPUTS)
+            for some in batches(embed, traits, MOST_INPUTS, MOST_TOKENS)
         ]
 
     def read_reply(self, body: Any) -> Vectors:
@@ -228,7 +231,7 @@ def _predictions(embed: Embed, traits: Traits, base: str) -> list[Sending]:
     most = 1 if embed.model.startswith("gemini-embedding") else _MOST_INSTANCES  # one text a call, by the same page
     return [
         Sending(f"{base}:predict", {"instances": [{"content": one, **told} for one in some], **common}, len(some))
-        for some in batches(embed, traits, most)
+        for some in batches(embed, traits, most, _MOST_TOKENS)
     ]
 
 

@@ -27,6 +27,7 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Traits
 
 MOST_INPUTS = 2048
+MOST_TOKENS = 300_000
 """Of one call, by OpenAI's reference."""
 _KNOWN = frozenset(["model", "input", "dimensions", "encoding_format", "user"])
 _LARGEST_TOKEN = 10_000_000
@@ -65,7 +66,7 @@ class OpenAIEmbedder:
             losses.drop("dimensions" if embed.form == "list" else f"{embed.place}outputDimensionality")
         return [
             Sending("/v1/embeddings", {**common, "input": some}, len(some))
-            for some in batches(embed, traits, MOST_INPUTS)
+            for some in batches(embed, traits, MOST_INPUTS, MOST_TOKENS)
         ]
 
     def read_reply(self, body: Any) -> Vectors:

@@ -83,7 +83,10 @@ def _rest(call: Json, chat: Chat) -> None:
 
 
 def _settings(call: Json) -> list[Json]:
-    settings = objects(call.get("safetySettings"))
+    try:
+        settings = objects(call.get("safetySettings"))
+    except Misfit as wrong:
+        raise wrong.within("safetySettings") from None
     for at, one in enumerate(settings):
         if not isinstance(one, dict):
             raise Misfit("must be an object", "safetySettings", at)

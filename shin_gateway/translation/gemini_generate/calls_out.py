@@ -5,6 +5,7 @@ Source: ai.google.dev/api/generate-content
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from shin_gateway.errors import Invalid
@@ -23,14 +24,16 @@ MOST_CANDIDATES = 8
 MOST_LOGPROBS = 20
 
 _DROPPED = (
-    ("logit_bias", "logit_bias"), ("user", "user"), ("metadata", "metadata"), ("verbosity", "verbosity"),
+    ("logit_bias", "logit_bias"), ("user", "user"), ("verbosity", "verbosity"),
     ("safety_identifier", "safety_identifier"),
 )  # fmt: skip
 _SOFTENED = (("prediction", "prediction"), ("cache_key", "prompt_cache_key"), ("store", "store"))
-_PLAIN = (
-    ("temperature", "temperature"), ("top_p", "topP"), ("top_k", "topK"),
-    ("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"),
-)  # fmt: skip
+_SAMPLING = (("temperature", "temperature", 1), ("top_p", "topP", 1), ("top_k", "topK", None))
+"""Fields of the form, Gemini's, and what need not be said."""
+_PENALTIES = (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"))
+_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABELLED = re.compile(r"[a-z0-9_-]{0,63}")
+"""Keys and values of labels: cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls."""
 _TIERS = {"flex": "flex", "priority": "priority", "default": "standard"}
 
 
@@ -49,16 +52,27 @@ def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
         body["serviceTier"] = tier
     elif chat.service_tier not in ("", "auto"):
         losses.soften("service_tier")
+    _label(chat, is_vertex, body, losses)
     _report(chat, losses)
-    return _fitted(body, traits)
+    return _fitted(body, traits, losses)
 
 
-def _fitted(body: Json, traits: Traits) -> Json:
+def _label(chat: Chat, is_vertex: bool, body: Json, losses: Losses) -> None:
+    """Vertex bills by labels; the API with a key has no place for metadata."""
+    fit = {key: value for key, value in chat.metadata.items() if _LABEL.fullmatch(key) and _LABELLED.fullmatch(value)}
+    if is_vertex and fit:
+        body["labels"] = fit
+    if chat.metadata and not (is_vertex and len(fit) == len(chat.metadata)):
+        losses.drop("metadata")
+
+
+def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:
     """Less what this server refuses, at the top or in `generationConfig`, and with its own names for the rest."""
     config = body.get("generationConfig", {})
     for name in traits.drop:
-        body.pop(name, None)
-        config.pop(name, None)
+        for owner in (body, config):
+            if owner.pop(name, None) is not None:
+                losses.drop(name)
     for name, other in traits.rename.items():
         for owner in (body, config):
             if name in owner:
@@ -76,11 +90,9 @@ def _report(chat: Chat, losses: Losses) -> None:
 
 
 def _config(chat: Chat, model: Model, traits: Traits, losses: Losses) -> Json:
-    out: Json = {name: value for field, name in _PLAIN if (value := getattr(chat, field)) is not None}
+    out = _sampling(chat, model, losses)
     if chat.max_tokens:
         out["maxOutputTokens"] = min(chat.max_tokens, traits.max_output or chat.max_tokens)
-    if chat.top_k is not None and chat.top_k < 1:  # -1 and 0 mean no limit elsewhere
-        del out["topK"]
     if chat.seed is not None:  # Gemini's is an int32; another number is another seed, always the same
         out["seed"] = chat.seed if -(2**31) <= chat.seed < 2**31 else chat.seed & 0x7FFFFFFF
     _stops(chat, out, losses)
@@ -89,6 +101,25 @@ def _config(chat: Chat, model: Model, traits: Traits, losses: Losses) -> Json:
     _output(chat, model, out, losses)
     _modalities(chat, out, losses)
     _thinking(chat, model, out, losses)
+    return out
+
+
+def _sampling(chat: Chat, model: Model, losses: Losses) -> Json:
+    out: Json = {}
+    top_k = chat.top_k if chat.top_k and chat.top_k > 0 else None  # -1 and 0 mean no limit elsewhere
+    said = {"temperature": chat.temperature, "top_p": chat.top_p, "top_k": top_k}
+    for field, name, usual in _SAMPLING:
+        value = said[field]
+        if value is not None and model.samples:
+            out[name] = value
+        elif value not in (None, usual):
+            losses.drop(field, "the model ignores it")
+    for field, name in _PENALTIES:
+        value = getattr(chat, field)
+        if value is not None and model.penalizes:
+            out[name] = value
+        elif value:
+            losses.drop(field, "the model has no penalties")
     return out
 
 
@@ -122,6 +153,9 @@ def _output(chat: Chat, model: Model, out: Json, losses: Losses) -> None:
         return
     if (chat.tools or chat.builtin_tools) and not model.is_third:
         losses.drop("response_format", "the model gives no JSON beside tools")
+        return
+    if chat.tools and chat.tool_choice is not None and chat.tool_choice.mode in ("required", "named"):
+        losses.drop("response_format", "the model gives no JSON where it has to call a tool")
         return
     out["responseMimeType"] = "application/json"
     if wanted.kind == "schema" and wanted.schema is not None:

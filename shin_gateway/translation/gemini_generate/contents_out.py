@@ -1,7 +1,7 @@
 """Messages into `contents` and `systemInstruction`.
 
-Roles alternate: neighbours of one role become one content. Calls and results of tools keep their order, as Gemini
-wants the results right after the calls.
+Roles alternate: neighbours of one role become one content. Results of tools come right after the calls, in their
+order: models that match no ids go by it.
 
 Source: ai.google.dev/gemini-api/docs/function-calling
 """
@@ -43,7 +43,7 @@ class ContentWriter:
         self._traits = traits
         self._losses = losses
         self._calls: dict[str, str] = {}
-        """Names of the tools that were called, by the call's id."""
+        """Names of the tools that were called, by the call's id, in order."""
         self._contents: list[Json] = []
         self._system: list[Json] = []
 
@@ -56,10 +56,16 @@ class ContentWriter:
         if not self._contents:  # Gemini wants a content; a prompt of the system's alone is one
             return {"contents": [{"role": "user", "parts": self._system}]}
         out: Json = {"contents": self._contents}
-        if self._system:
+        if self._system and self._model.instructs:
             out["systemInstruction"] = {"parts": self._system}
+        elif self._system:
+            self._begin_with(self._system)
+        self._match()
         if self._model.is_third:
             self._require_signatures()
+        if self._contents[-1]["role"] == "model" and not self._model.samples:
+            self._losses.soften("messages")  # an answer that is begun, which newer models refuse to go on with
+            self._contents.append({"role": "user", "parts": [{"text": "Please go on."}]})
         return out
 
     def _message(self, message: Message, at: int) -> None:
@@ -80,6 +86,8 @@ class ContentWriter:
         return None
 
     def _instruct(self, message: Message, at: int) -> None:
+        if any(part.cache for part in message.parts):
+            self._losses.soften("messages.cache_control")
         texts = [part.text for part in message.parts if isinstance(part, Text) and part.text]
         if len(texts) < sum(not isinstance(part, Text) for part in message.parts):
             self._losses.drop("messages.content")
@@ -91,6 +99,8 @@ class ContentWriter:
         self._message(Message(role="user", parts=parts), at)
 
     def _part(self, part: AnyPart, out: list[Json], place: str, at: int) -> None:
+        if part.cache:
+            self._losses.soften("messages.cache_control")
         if isinstance(part, Text | Refused):
             if part.text:
                 out.append({"text": part.text})
@@ -144,6 +154,26 @@ class ContentWriter:
             answer["parts"] = media
             media = []
         return [{"functionResponse": answer}, *media]
+
+    def _begin_with(self, parts: list[Json]) -> None:
+        """The instruction as the beginning of what the user says."""
+        self._losses.soften("messages.role")
+        if self._contents[0]["role"] == "user":
+            self._contents[0]["parts"] = parts + self._contents[0]["parts"]
+        else:
+            self._contents.insert(0, {"role": "user", "parts": parts})
+
+    def _match(self) -> None:
+        """Put results first and in the order of their calls, and take the ids out for models that do not match them."""
+        places = {id: place for place, id in enumerate(self._calls)}
+        for content in self._contents:
+            results = [part for part in content["parts"] if "functionResponse" in part]
+            if results:
+                results.sort(key=lambda part: places.get(part["functionResponse"].get("id", ""), 0))
+                content["parts"] = results + [part for part in content["parts"] if "functionResponse" not in part]
+            if not self._model.matches_ids:
+                for part in content["parts"]:
+                    (part.get("functionCall") or part.get("functionResponse") or {}).pop("id", None)
 
     def _require_signatures(self) -> None:
         """The first function call of each step must have one; those of other models have none of Gemini's."""

@@ -38,6 +38,12 @@ class Fields:
                 losses.drop(f"{place}{plain(key)}")
         return found
 
+    def camel(self, owner: Json) -> Json:
+        """The object with its fields in camel case, and those that it does not know as they are."""
+        if owner.keys() <= self._names:
+            return owner
+        return {self._spellings.get(key, key): value for key, value in owner.items()}
+
 
 def _snake(name: str) -> str:
     return _HUMP.sub("_", name).lower()

@@ -30,6 +30,8 @@ def write_media(part: Media, place: str, traits: Traits, losses: Losses) -> Json
         losses.soften("messages.content.detail")
     if part.text and not part.data and part.kind == "document":
         return {"text": f"{part.name}:\n{part.text}" if part.name else part.text}
+    if part.name:  # Vertex alone has a place for it
+        losses.soften("messages.content.filename")
     if part.data:
         mime = part.mime or sniff_base64(part.data) or _DEFAULTS[part.kind]
         return {"inlineData": {"mimeType": _MIMES.get(mime, mime), "data": part.data}}

@@ -1,6 +1,7 @@
 """What Gemini's models differ in, as far as a call must be written differently for them.
 
-Sources: ai.google.dev/gemini-api/docs/thinking, …/docs/gemini-3, …/docs/openai#thinking
+Sources: ai.google.dev/gemini-api/docs/thinking (levels of each model), …/docs/gemini-3, …/docs/openai#thinking,
+…/docs/generate-content/whats-new-gemini-3.6 (sampling, penalties, the last turn)
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Literal
 _VERSION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)(?:\.(\d+))?")
 _LATEST = (99, 0)
 _GEMINI_3 = (3, 0)
+_OLDER_3 = re.compile(r"gemini-3(\.1)?-|gemini-3\.5-flash(?!-lite)")
+"""The third generation before it gave up sampling and begun answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +29,47 @@ class Model:
         return self.version >= _GEMINI_3
 
     @property
+    def instructs(self) -> bool:
+        """Whether it takes a `systemInstruction` (ai.google.dev/gemma/docs/core/prompt-structure)."""
+        return not self.name.startswith(("gemma-2", "gemma-3"))
+
+    @property
     def thinking(self) -> Literal["level", "budget", ""]:
+        if "-tts" in self.name or ("-image" in self.name and not self.is_third):
+            return ""
         if self.is_third:
             return "level"
         return "budget" if self.version >= (2, 5) else ""
 
+    @property
+    def samples(self) -> bool:
+        """Whether temperature, top_p and top_k mean something to it, and an answer may be begun for it."""
+        return not self.is_third or _OLDER_3.match(self.name) is not None
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether it takes penalties: `Penalty is not enabled for models/gemini-2.5-pro`."""
+        return self.version < (2, 5)
+
+    @property
+    def matches_ids(self) -> bool:
+        """Whether calls and results are matched by their ids; older models match them by name and order, and some
+        of their servers refuse ids."""
+        return self.is_third
+
     def level(self, effort: str) -> str:
-        """The level for a word; Pro models cannot do with less than `LOW`, the first of them has no `MEDIUM`."""
-        is_pro = "-pro" in self.name
+        """The level for a word, or the next that the model has."""
+        if "-image" in self.name:
+            return "MINIMAL" if effort in ("none", "minimal", "low") else "HIGH"
         if effort in ("none", "minimal"):
-            return "LOW" if is_pro else "MINIMAL"
-        if effort == "medium" and is_pro and self.version == _GEMINI_3:
+            return "MINIMAL" if self._rests else "LOW"
+        if effort == "medium" and "-pro" in self.name and self.version == _GEMINI_3:
             return "HIGH"
         return {"low": "LOW", "medium": "MEDIUM"}.get(effort, "HIGH")
+
+    @property
+    def _rests(self) -> bool:
+        return "flash-lite" in self.name or ("flash" in self.name and self.version < (3, 7))
 
     def budget(self, tokens: int) -> int:
         """A budget in the model's range. -1: as the model sees fit; 0: none, which Pro cannot."""

@@ -63,7 +63,10 @@ class PartReader:
             return self._text(part, signature, found)
         if not kind:
             return None
-        new = self._readers[kind](part, place) if kind in self._readers else _builtin(kind, part)
+        if kind not in self._readers:
+            found.append(_builtin(kind, part))  # its signature stands in it
+            return None
+        new = self._readers[kind](part, place)
         if isinstance(new, ToolUse):
             _sign(new, signature, found)
             found.append(new)
@@ -153,19 +156,26 @@ def _in(name: str, fields: Fields, part: Json, losses: Losses) -> Json:
 
 
 def _result(answer: Json) -> ToolResult:
-    """`{output: …}` and `{error: …}` are the API's own words, `{result: …}` is what its SDKs write."""
     result = ToolResult(id=maybe_string(answer, "id"), name=string(answer, "name"), parts=[])
     response = answer.get("response")
     if response is not None and not isinstance(response, dict):
         raise Misfit("must be an object", "response")
     if response:
-        value: Any = response
-        if len(response) == 1:
-            key = next(iter(response))
-            result.is_error = key == "error"
-            value = response[key] if key in ("output", "result", "error") else response
+        value = _said(response, result.name)
+        result.is_error = response.keys() == {"error"}
         result.parts.append(Text(text=value if isinstance(value, str) else json_text(value)))
     return result
+
+
+def _said(response: Json, tool: str) -> Any:
+    """`{output: …}` and `{error: …}` are the API's own words, `{result: …}` is what its SDKs write, and
+    `{name, content}` what Vercel's does."""
+    if len(response) == 1:
+        key = next(iter(response))
+        return response[key] if key in ("output", "result", "error") else response
+    if response.keys() == {"name", "content"} and response["name"] == tool:
+        return response["content"]
+    return response
 
 
 def json_text(value: Any) -> str:
@@ -208,11 +218,30 @@ def is_video_page(uri: str) -> bool:
 def _builtin(kind: str, part: Json) -> Builtin:
     """A step of code execution, or of another tool that runs at Google."""
     inner = part[kind]
-    text = ""
-    if isinstance(inner, dict):
-        text = next((inner[name] for name in ("code", "output") if isinstance(inner.get(name), str)), "")
+    if not isinstance(inner, dict):
+        return Builtin(kind=kind, raw=[part], origin=NAME)
+    if kind == "toolCall":
+        return Builtin(kind=_tool_of(inner), raw=[part], text=_asked(inner.get("args")), origin=NAME)
+    text = next((inner[name] for name in ("code", "output") if isinstance(inner.get(name), str)), "")
     common = "code_execution" if kind in ("executableCode", "codeExecutionResult") else kind
     return Builtin(kind=common, raw=[part], text=text, origin=NAME)
+
+
+_TOOLS = {"GOOGLE_SEARCH_WEB": "web_search", "URL_CONTEXT": "url_context", "FILE_SEARCH": "file_search"}
+
+
+def _tool_of(call: Json) -> str:
+    kind = call.get("toolType")
+    return _TOOLS.get(kind, "toolCall") if isinstance(kind, str) else "toolCall"
+
+
+def _asked(args: Any) -> str:
+    """What a tool at Google was asked: its queries or addresses."""
+    for asked in args.values() if isinstance(args, dict) else ():
+        words = asked if isinstance(asked, list) else [asked]
+        if words and all(isinstance(word, str) for word in words):
+            return "\n".join(words)
+    return ""
 
 
 def _sign(call: ToolUse, signature: str, found: list[AnyPart]) -> None:

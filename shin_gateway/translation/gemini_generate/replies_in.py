@@ -6,15 +6,17 @@ Source: ai.google.dev/api/generate-content#generatecontentresponse
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
+from shin_gateway.dialects.gemini_errors import failure_of
 from shin_gateway.dialects.gemini_stream import usage_of
 from shin_gateway.errors import Refusal, UpstreamFailed
 from shin_gateway.translation.form import Answer, AnyPart, Choice, Json, Text, ToolUse
+from shin_gateway.translation.gemini_generate.fields import Fields
 from shin_gateway.translation.gemini_generate.finishes import finish_of
 from shin_gateway.translation.gemini_generate.grounding import citations_of, in_characters
 from shin_gateway.translation.gemini_generate.logprobs import read_logprobs
@@ -23,21 +25,36 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_common import Misfit
 
 _MARKS = ("candidates", "promptFeedback", "usageMetadata")
+_REPLY = Fields(*_MARKS, "modelVersion", "responseId", "createTime", "error")
+_CANDIDATE = Fields("content", "finishReason", "index", "groundingMetadata", "citationMetadata", "logprobsResult")
+_FEEDBACK = Fields("blockReason")
+_USAGE = Fields(
+    "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount",
+    "cachedContentTokenCount", "promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails",
+    "toolUsePromptTokensDetails", "trafficType", "serviceTier",
+)  # fmt: skip
+_TIERS = {"standard": "default", "flex": "flex", "priority": "priority",
+          "ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}  # fmt: skip
+"""`serviceTier` of the API with a key, `trafficType` of Vertex."""
 
 
 def read_reply(body: Any) -> Answer:
     """Raises UpstreamFailed."""
     reply = inside(body)
+    if isinstance(reply.get("error"), dict):  # that came as a success
+        failure = failure_of(reply["error"])
+        raise UpstreamFailed(failure.message, status=failure.status)
     if not any(name in reply for name in _MARKS):
         raise malformed()
     ids = Ids(word(reply, "responseId"))
-    rows = reply.get("candidates")
+    usage = usage_in(reply)
     return Answer(
         id=ids.reply,
         model=word(reply, "modelVersion"),
         created=seconds(reply.get("createTime")),
-        choices=[_choice(row, ids) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else [],
-        usage=usage_of(reply.get("usageMetadata")),
+        choices=[_choice(row, ids) for row in candidates_in(reply)],
+        usage=usage_of(usage),
+        service_tier=tier_of(usage),
         blocked=block_of(reply),
     )
 
@@ -52,7 +69,23 @@ def inside(body: Any) -> Json:
     found = inner if isinstance(inner, dict) else body
     if not isinstance(found, dict):
         raise malformed()
-    return found
+    return _REPLY.camel(found)
+
+
+def candidates_in(reply: Json) -> list[Json]:
+    rows = reply.get("candidates")
+    return [_CANDIDATE.camel(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def usage_in(reply: Json) -> Json:
+    """`usageMetadata`; empty where there is none."""
+    found = reply.get("usageMetadata")
+    return _USAGE.camel(found) if isinstance(found, dict) else {}
+
+
+def tier_of(usage: Json) -> str:
+    """The service tier in the form's word; empty where nothing is said of it."""
+    return _TIERS.get(word(usage, "serviceTier"), "") or _TIERS.get(word(usage, "trafficType"), "")
 
 
 def word(owner: Json, name: str) -> str:
@@ -71,7 +104,7 @@ def seconds(time: Any) -> int:
 
 def block_of(reply: Json) -> str:
     feedback = reply.get("promptFeedback")
-    return word(feedback, "blockReason") if isinstance(feedback, dict) else ""
+    return word(_FEEDBACK.camel(feedback), "blockReason") if isinstance(feedback, dict) else ""
 
 
 class Ids:
@@ -89,12 +122,10 @@ class Ids:
             self._made += 1
 
 
-def parts_of(candidate: Json, ids: Ids) -> Iterator[list[AnyPart]]:
+def parts_of(rows: Iterable[Any], ids: Ids) -> Iterator[list[AnyPart]]:
     """What each part of a candidate's content says. What cannot be read is passed over."""
-    content = candidate.get("content")
-    rows = content.get("parts") if isinstance(content, dict) else None
     reader = PartReader(Losses())
-    for row in rows if isinstance(rows, list) else ():
+    for row in rows:
         found: list[AnyPart] = []
         try:
             reader.read(row, "", found)
@@ -105,8 +136,15 @@ def parts_of(candidate: Json, ids: Ids) -> Iterator[list[AnyPart]]:
         yield found
 
 
+def rows_of(candidate: Json) -> list[Any]:
+    """The parts of a candidate's content as they came; none where the content is missing or empty."""
+    content = candidate.get("content")
+    rows = content.get("parts") if isinstance(content, dict) else None
+    return rows if isinstance(rows, list) else []
+
+
 def _choice(candidate: Json, ids: Ids) -> Choice:
-    rows = list(parts_of(candidate, ids))
+    rows = list(parts_of(rows_of(candidate), ids))
     parts = [part for row in rows for part in row]
     _cite(candidate, rows)
     reason = candidate.get("finishReason")

@@ -134,7 +134,8 @@ class PartWriter:
         return None
 
     def _builtin(self, part: Builtin) -> None:
-        if part.kind == "web_search":
+        is_result = bool(part.raw) and all(str(one.get("type", "")).endswith("_result") for one in part.raw)
+        if part.kind == "web_search" and not is_result:
             self.sources.search(part.text)
         else:
             self._losses.soften("candidates.content.server_tools")

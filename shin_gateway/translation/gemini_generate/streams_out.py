@@ -6,6 +6,7 @@ element by element. The finish reasons come in the last chunk, with the usage, s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,12 @@ from shin_gateway.translation.gemini_generate.replies_out import EMPTY, PartWrit
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Origin
 
-_encode = msgspec.json.encode
+
+def _encode(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half of a character, whose other half comes in the next piece
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 class _Choice:
@@ -230,6 +236,8 @@ class GenerateStreamWriter:
         members: Json = {}
         if event.blocked:
             members["promptFeedback"] = {"blockReason": block_reason(event.blocked)}
+        elif not self._choices:  # nothing was said: clients still wait for a finish reason
+            self._choice(0)
         if self._choices:
             members["candidates"] = [self._last(number, self._choices[number]) for number in sorted(self._choices)]
         if self._usage is not None:

@@ -53,7 +53,7 @@ def read_tools(value: Any, losses: Losses) -> tuple[list[Tool], list[BuiltinTool
             tools += _functions(tool, losses)
         except Misfit as wrong:
             raise wrong.within(at) from None
-        builtin += [_builtin(name, tool[name]) for name in KINDS if tool.get(name) is not None]
+        builtin += [_builtin(name, tool[name], losses) for name in KINDS if tool.get(name) is not None]
     return tools, builtin
 
 
@@ -92,11 +92,16 @@ def read_schema(owner: Json, name: str) -> Json | None:
         raise Misfit(str(bad), name) from None
 
 
-def _builtin(name: str, value: Any) -> BuiltinTool:
+_SHARED = ("web_search", "code_execution", "url_context")
+"""Tools that others have too, but not with everything that Google's can be told."""
+_SEARCH = Fields("excludeDomains")
+
+
+def _builtin(name: str, value: Any, losses: Losses) -> BuiltinTool:
     tool = BuiltinTool(kind=KINDS[name], raw={name: value}, origin=NAME)
-    hosts = value.get("excludeDomains", value.get("exclude_domains")) if isinstance(value, dict) else None
-    if isinstance(hosts, list):
-        tool.blocked_domains = [host for host in hosts if isinstance(host, str)]
+    if tool.kind in _SHARED and isinstance(value, dict):
+        hosts = _SEARCH.of(value, f"tools.{name}.", losses).get("excludeDomains")
+        tool.blocked_domains = [host for host in hosts if isinstance(host, str)] if isinstance(hosts, list) else []
     return tool
 
 

@@ -22,10 +22,6 @@ class OpenAIChat:
     name = "openai.chat"
     takes_urls = frozenset({"image"})
 
-    def fetches(self, traits: Traits) -> frozenset[str]:
-        """`takes_urls` of one server (`urls: no` in its quirks)."""
-        return frozenset() if traits.words.get("urls") == "no" else self.takes_urls
-
     def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
         return read_call(body, path, losses)
 

@@ -27,6 +27,8 @@ from shin_gateway.translation.openai_common import (
 Json = dict[str, Any]
 
 _EFFORTS: tuple[str, ...] = get_args(Effort)
+_DEFAULT = "default"
+"""Groq's word for what the model does unasked."""
 _CHEAPER = ("prompt_cache_options", "prompt_cache_retention")
 _KNOWN = frozenset(
     {"messages", "model", "stream", "stream_options", "audio", "modalities", "prediction", "metadata", "store"}
@@ -52,7 +54,7 @@ def read_call(body: Json, path: str, losses: Losses) -> Chat:
 
 def _read(body: Json, losses: Losses) -> Chat:
     tools, builtin = read_tools(body, losses)
-    if (search := read_search(body)) is not None:
+    if (search := read_search(body, losses)) is not None:
         builtin.append(search)
     chat = Chat(
         model=maybe_string(body, "model"),
@@ -88,7 +90,9 @@ def read_sampling(body: Json, chat: Chat) -> None:
     """What the legacy API has in common. Raises Misfit."""
     chat.temperature = maybe_number(body, "temperature", 0, 2)
     chat.top_p = maybe_number(body, "top_p", 0, 1)
-    chat.top_k = maybe_whole(body, "top_k", -1)
+    chat.top_k = maybe_whole(body, "top_k", -1) or None
+    if chat.top_k == -1:  # vLLM's word for all
+        chat.top_k = None
     chat.frequency_penalty = maybe_number(body, "frequency_penalty", -2, 2)
     chat.presence_penalty = maybe_number(body, "presence_penalty", -2, 2)
     chat.n = maybe_whole(body, "n", 1, 128)
@@ -108,12 +112,11 @@ def _logprobs(body: Json) -> int | None:
 
 def _stop(body: Json) -> list[str]:
     value = body.get("stop")
-    if isinstance(value, str):
-        return [value]
-    for index, text in enumerate(maybe_list(body, "stop")):
+    texts = [value] if isinstance(value, str) else maybe_list(body, "stop")
+    for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise Misfit("must be a string", "stop", index)
-    return value or []
+    return [text for text in texts if text]
 
 
 def _bias(body: Json) -> dict[str, float]:
@@ -171,8 +174,8 @@ def _metadata(body: Json) -> dict[str, str]:
 
 def read_wish(body: Json) -> ReasoningWish | None:
     """How much to think, in the words of OpenAI, OpenRouter, DeepSeek or Gemini. Raises Misfit."""
-    effort: Any = one_of(body, "reasoning_effort", _EFFORTS) or None
-    wish = ReasoningWish(effort=effort)
+    effort: Any = one_of(body, "reasoning_effort", (*_EFFORTS, _DEFAULT))
+    wish = ReasoningWish(effort=effort if effort in _EFFORTS else None)
     for name, read in (("reasoning", _openrouter), ("thinking", _thinking), ("extra_body", _gemini)):
         inner = maybe_record(body, name) if isinstance(body.get(name), dict) or name != "extra_body" else None
         if inner:

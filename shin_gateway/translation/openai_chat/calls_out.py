@@ -9,16 +9,12 @@ import msgspec
 from shin_gateway.translation.effort import budget_of, effort_of
 from shin_gateway.translation.form import Chat, Message, OutputFormat, ReasoningWish, Text
 from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.names import shorten
 from shin_gateway.translation.openai_chat.messages_out import MessageWriter
-from shin_gateway.translation.openai_chat.quirks import (
-    accepted_efforts,
-    fixed_fields,
-    limit,
-    matches,
-    nearest,
-    takes_effort,
-)
+from shin_gateway.translation.openai_chat.quirks import accepted_efforts, limit, matches, refused_fields
 from shin_gateway.translation.openai_chat.tools_out import write_tools
+from shin_gateway.translation.openai_common import fitting_metadata
+from shin_gateway.translation.openai_models import nearest
 from shin_gateway.translation.translator import Traits
 
 Json = dict[str, Any]
@@ -35,13 +31,12 @@ _SAME = (
     ("verbosity", "verbosity"),
     ("audio", "audio"),
     ("prediction", "prediction"),
-    ("user", "user"),
-    ("safety_identifier", "safety_identifier"),
     ("service_tier", "service_tier"),
-    ("cache_key", "prompt_cache_key"),
 )
 """Fields of the form, and what this API calls them."""
-_HARMLESS = {"n": 1, "temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False}
+_IDS = (("user", "user"), ("safety_identifier", "safety_identifier"), ("cache_key", "prompt_cache_key"))
+"""The same of ids, which may be too long for it: Claude Code's user is."""
+_HARMLESS = {"n": 1, "temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "verbosity": "medium"}
 """Defaults: nothing is lost with them."""
 _CHEAP = frozenset({"stream_options", "prompt_cache_key"})
 
@@ -54,8 +49,11 @@ def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
         value = getattr(chat, name)
         if value not in (None, "", {}):
             body[field] = value
+    for name, field in _IDS:
+        if value := getattr(chat, name):
+            body[field] = shorten(value)
     _output(chat, traits, losses, body)
-    _effort(chat.reasoning, traits, losses, body)
+    _effort(chat.reasoning or ReasoningWish(), traits, losses, body)
     _rest(chat, traits, losses, body)
     _fit(chat, traits, losses, body)
     return body
@@ -129,28 +127,25 @@ def _instruct(messages: list[Json], text: str) -> None:
     messages.insert(place, {"role": "system", "content": text})
 
 
-def _effort(wish: ReasoningWish | None, traits: Traits, losses: Losses, body: Json) -> None:
-    if wish is None:
-        return
+def _effort(wish: ReasoningWish, traits: Traits, losses: Losses, body: Json) -> None:
     words = traits.words
-    pattern = words.get("reasoning_format")
-    if pattern and matches(pattern, traits.model) and wish.show is not False:
-        body["reasoning_format"] = "parsed"
+    if (pattern := words.get("reasoning_format")) and matches(pattern, traits.model):
+        body["reasoning_format"] = "hidden" if wish.show is False else "parsed"
     way = words.get("effort", "reasoning_effort")
-    effort = effort_of(wish)
+    effort, accepted = effort_of(wish), accepted_efforts(traits)
     if way == "reasoning":
         _openrouter(wish, body)
     elif effort is None:
         return
-    elif way == "no" or not takes_effort(traits):
+    elif way == "no" or not accepted or (accepted == ("none",) and effort != "none"):
         if effort != "none":
             losses.soften("reasoning_effort")
-    elif way == "thinking":
-        body["thinking"] = {"type": "disabled" if effort == "none" else "enabled"}
-        if effort != "none":
-            body["reasoning_effort"] = nearest(effort, accepted_efforts(traits))
+    elif way == "thinking" and effort == "none":
+        body["thinking"] = {"type": "disabled"}
     else:
-        body["reasoning_effort"] = nearest(effort, accepted_efforts(traits))
+        if way == "thinking":
+            body["thinking"] = {"type": "enabled"}
+        body["reasoning_effort"] = nearest(effort, accepted)
 
 
 def _openrouter(wish: ReasoningWish, body: Json) -> None:
@@ -174,7 +169,7 @@ def _rest(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
         if traits.words.get("metadata") == "stored" and not chat.store:
             losses.drop("metadata", "the provider keeps metadata only of calls that it stores")
         else:
-            body["metadata"] = chat.metadata
+            body["metadata"] = fitting_metadata(chat.metadata, losses)
     if set(chat.modalities) - {"text"}:
         body["modalities"] = chat.modalities
     if chat.safety_settings:
@@ -186,14 +181,10 @@ def _rest(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
 
 def _fit(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
     """What the model or the server refuses goes; what it calls otherwise is renamed."""
-    fixed = fixed_fields(chat, traits)
-    for name in (*fixed, *(name for name in traits.drop if name not in fixed)):
-        if name in body:
-            value = body.pop(name)
-            if name in _CHEAP:
-                continue
-            if name not in _HARMLESS or value != _HARMLESS[name]:
-                losses.drop(name)
+    for name in sorted(body.keys() & refused_fields(body.get("reasoning_effort"), traits)):
+        value = body.pop(name)
+        if name not in _CHEAP and (name not in _HARMLESS or value != _HARMLESS[name]):
+            losses.drop(name)
     most = limit(traits, "max_temperature", 2)
     if body.get("temperature", 0) > most:
         body["temperature"] = most

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from shin_gateway.translation.form import (
     AnyPart,
     Citation,
@@ -25,44 +23,23 @@ from shin_gateway.translation.form import (
     Transcribed,
 )
 from shin_gateway.translation.openai_chat.reasoning import (
+    OPAQUE,
     ORIGIN,
     details_of,
+    opaque_in,
     read_detail,
-    read_tool_seal,
     seal_of,
     text_of,
 )
 from shin_gateway.translation.openai_chat.replies_in import (
-    new_id,
     read_entry,
     read_images,
     read_message,
-    text_in,
 )
-from shin_gateway.translation.openai_chat.usage import read_citation, read_finish, read_logprobs
+from shin_gateway.translation.openai_chat.tool_calls_in import ToolCalls
+from shin_gateway.translation.openai_chat.usage import read_citation, read_finish, read_logprobs, text_in
 
 Json = dict[str, Any]
-
-
-class _Tool:
-    """A call of a tool that may still grow. It opens when its name is known."""
-
-    __slots__ = ("at", "closed", "id", "pieces")
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.at = -1
-        self.pieces: list[str] = []
-        self.closed = False
-
-    def complete(self) -> bool:
-        """Whether the arguments are a whole object, so that nothing more can come."""
-        if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(msgspec.json.decode("".join(self.pieces)), dict)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            return False
 
 
 class ChoiceReader:
@@ -74,9 +51,8 @@ class ChoiceReader:
         self._at = -1
         self._cited: list[Citation] = []
         """What came before the text that it belongs to."""
-        self._tools: dict[int, _Tool] = {}
-        self._last: _Tool | None = None
-        self._refused = False
+        self._tools = ToolCalls(index, self._open_call)
+        self._refused = self._annotated = False
         self._reason: object = None
         self._stop_reason: object = None
         self._ended = False
@@ -98,17 +74,18 @@ class ChoiceReader:
         if reason := choice.get("finish_reason"):
             self._reason, self._stop_reason, self.finished = reason, choice.get("stop_reason"), True
 
-    def end(self, out: list[Event]) -> None:
+    def end(self, out: list[Event], sources: list[Citation]) -> None:
         """No more comes. Not before: some servers give a reason with every chunk, or with each call of a tool.
 
-        A server that gave none had none but the regular one.
+        A server that gave none had none but the regular one. `sources` are those of the whole answer.
         """
         if self._ended:
             return
         self._ended = True
+        if self._kind == "text" and not self._annotated:
+            out += [Cited(self._index, self._at, source) for source in sources]
         self._close(out)
-        for tool in self._tools.values():
-            self._close_tool(tool, out)
+        self._tools.end(out)
         finish, sequence = read_finish(self._reason, bool(self._tools), self._stop_reason, self._refused)
         out.append(Finished(self._index, finish, sequence))
 
@@ -120,6 +97,11 @@ class ChoiceReader:
         out.append(Opened(self._index, at, part))
         return at
 
+    def _open_call(self, part: ToolUse, out: list[Event]) -> int:
+        self._close(out)
+        self._tools.settle(out)
+        return self._open(part, out)
+
     def _close(self, out: list[Event]) -> None:
         if self._kind:
             out.append(Closed(self._index, self._at))
@@ -129,7 +111,7 @@ class ChoiceReader:
         if self._kind == kind:
             return
         self._close(out)
-        self._settle(out)
+        self._tools.settle(out)
         self._kind, self._at = kind, self._open(part, out)
 
     def _grow(self, kind: str, part: AnyPart, text: str, out: list[Event]) -> None:
@@ -143,7 +125,7 @@ class ChoiceReader:
     def _put(self, part: AnyPart, out: list[Event]) -> None:
         """A part that is complete."""
         self._close(out)
-        self._settle(out)
+        self._tools.settle(out)
         out.append(Closed(self._index, self._open(part, out)))
 
     # What a delta holds
@@ -170,20 +152,17 @@ class ChoiceReader:
             self._speak(audio, out)
         for image in read_images(delta):
             self._put(image, out)
-        if isinstance(calls := delta.get("tool_calls"), list):
-            for place, call in enumerate(calls):
-                if isinstance(call, dict):
-                    self._call(call, place, out)
+        if calls := delta.get("tool_calls"):
+            self._tools.read(calls if isinstance(calls, list) else [calls], out)  # older TGI has one and no list
         if isinstance(legacy := delta.get("function_call"), dict):
-            self._call({"index": 0, "function": legacy}, 0, out)
+            self._tools.read([{"index": 0, "function": legacy}], out)
 
     def _whole(self, message: Json, out: list[Event]) -> None:
         """Some servers send a whole message in place of deltas."""
         for part in read_message(message):
             self._refused = self._refused or isinstance(part, Refused)
             if isinstance(part, ToolUse):
-                tool = self._tools[len(self._tools)] = _Tool(part.id)
-                tool.closed = True
+                self._tools.add_whole(part.id)
             self._put(part, out)
 
     def _entries(self, content: list[Any], out: list[Event]) -> None:
@@ -193,6 +172,8 @@ class ChoiceReader:
                 self._grow("reasoning", Reasoning(origin=ORIGIN), part.text, out)
             elif isinstance(part, Text):
                 self._grow("text", Text(text=""), part.text, out)
+            elif part is not None:
+                self._put(part, out)
 
     def _think(self, delta: Json, out: list[Event]) -> None:
         details = details_of(delta) if "reasoning_details" in delta else []
@@ -201,6 +182,10 @@ class ChoiceReader:
             told = self._detail(detail, out) or told
         if not told and (text := text_of(delta)):
             self._grow("reasoning", Reasoning(origin=ORIGIN), text, out)
+        for seal in opaque_in(delta) if OPAQUE in delta else ():
+            if self._kind != "reasoning":
+                self._begin("reasoning", Reasoning(origin=ORIGIN), out)
+            self._seal(seal, out)
 
     def _detail(self, detail: Json, out: list[Event]) -> bool:
         """Whether the entry had text, of which the plain field is then a copy."""
@@ -214,12 +199,16 @@ class ChoiceReader:
             if not text and not (self._kind == key or part.text):
                 self._begin(key, Reasoning(origin=ORIGIN), out)
             if self._kind.startswith("reasoning"):
-                out.append(Sealed(self._index, self._at, seal_of(detail)))
-                self._close(out)
+                self._seal(detail, out)
         return bool(text)
+
+    def _seal(self, detail: Json, out: list[Event]) -> None:
+        out.append(Sealed(self._index, self._at, seal_of(detail)))
+        self._close(out)
 
     def _cite(self, annotations: list[Any], out: list[Event]) -> None:
         found = [citation for one in annotations if (citation := read_citation(one)) is not None]
+        self._annotated = self._annotated or bool(found)
         if self._kind == "text":
             out += [Cited(self._index, self._at, citation) for citation in found]
         else:
@@ -234,69 +223,3 @@ class ChoiceReader:
             out.append(Grew(self._index, self._at, data))
         if text:
             out.append(Transcribed(self._index, self._at, text))
-
-    # Calls of tools
-
-    def _call(self, call: Json, place: int, out: list[Event]) -> None:
-        custom = isinstance(call.get("custom"), dict)
-        inner = call.get("custom" if custom else "function")
-        inner = inner if isinstance(inner, dict) else {}
-        id, name = text_in(call, "id"), text_in(inner, "name")
-        tool = self._tool_of(call, id, name)
-        piece = text_in(inner, "input") if custom else _arguments(inner)
-        if tool.closed:
-            return
-        if tool.at < 0 and name:
-            self._close(out)
-            self._settle(out)
-            seal, origin = read_tool_seal(call) if "extra_content" in call else ("", "")
-            tool.at = self._open(ToolUse(id=tool.id, name=name, custom=custom, seal=seal, origin=origin), out)
-            piece = "".join([*tool.pieces, piece])
-            tool.pieces.clear()
-        if piece:
-            tool.pieces.append(piece)
-            if tool.at >= 0:
-                out.append(Grew(self._index, tool.at, piece))
-
-    def _tool_of(self, call: Json, id: str, name: str) -> _Tool:
-        index = call.get("index")
-        number = index if isinstance(index, int) and index >= 0 else -1
-        tool = self._tools.get(number) if number >= 0 else self._unnumbered(id, name)
-        if tool is not None and not (id and name and id != tool.id and tool.at >= 0):
-            return tool
-        spare = -1 - len(self._tools)
-        if tool is not None and number >= 0:  # one more under a number that is taken: later pieces belong to it
-            self._tools[spare] = tool
-        tool = self._tools[number if number >= 0 else spare] = self._last = _Tool(id or new_id())
-        return tool
-
-    def _unnumbered(self, id: str, name: str) -> _Tool | None:
-        if id:
-            return next((tool for tool in self._tools.values() if tool.id == id), None)
-        return None if name else self._last
-
-    def _settle(self, out: list[Event]) -> None:
-        """Before another part begins: calls that are complete are closed, others may go on beside it."""
-        for tool in self._tools.values():
-            if not tool.closed and tool.at >= 0 and tool.complete():
-                self._close_tool(tool, out)
-
-    def _close_tool(self, tool: _Tool, out: list[Event]) -> None:
-        if tool.closed:
-            return
-        if tool.at < 0:  # a call of a tool that has no name
-            tool.at = self._open(ToolUse(id=tool.id, name="", arguments="".join(tool.pieces)), out)
-        out.append(Closed(self._index, tool.at))
-        tool.closed = True
-
-
-def _arguments(inner: Json) -> str:
-    value = inner.get("arguments")
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict):
-        return ""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (RecursionError, OverflowError, UnicodeEncodeError, msgspec.MsgspecError):
-        return ""

@@ -55,19 +55,24 @@ def _part(item: Any, losses_of: Callable[[str], None]) -> AnyPart:
     for key in item.keys() - _KNOWN if len(item) > 2 else ():
         if item[key] is not None:
             losses_of(key)
-    part.cache = _cache(item) if len(item) > 2 else ""
+    part.cache = cache_of(item) if len(item) > 2 else ""
     return part
 
 
 _KNOWN = frozenset(
-    {"type", "text", "image_url", "input_audio", "file", "refusal", "video_url", "thinking", "closed", "id"}
-    | {"cache_control", "prompt_cache_breakpoint", "annotations"}
+    {"type", "text", "image_url", "input_audio", "file", "refusal", "thinking", "closed", "id"}
+    | {"video_url", "audio_url", "document_url", "document_name"}
+    | {"annotations", "cache_control", "prompt_cache_breakpoint", "copilot_cache_control"}
 )
 
 
-def _cache(item: Json) -> Any:
-    """OpenRouter's `cache_control`, as Anthropic has it, or OpenAI's `prompt_cache_breakpoint`."""
-    mark = item.get("cache_control") or item.get("prompt_cache_breakpoint")
+CACHE_MARKS = ("cache_control", "prompt_cache_breakpoint", "copilot_cache_control")
+"""OpenRouter's, as Anthropic has it, OpenAI's, and Copilot's."""
+
+
+def cache_of(item: Json) -> Any:
+    """How long the caller wants what ends here to be cached; empty where nothing is said."""
+    mark = next((item[name] for name in CACHE_MARKS if item.get(name)), None)
     if not isinstance(mark, dict):
         return ""
     return "1h" if mark.get("ttl") in ("1h", "12h") else "5m"
@@ -93,11 +98,27 @@ def _image(item: Json) -> Part:
 
 
 def _video(item: Json) -> Part:
-    inner = record(item, "video_url")
+    return _by_url(item, "video_url", Media(kind="video"))
+
+
+def _sound(item: Json) -> Part:
+    return _by_url(item, "audio_url", Media(kind="audio"))
+
+
+def _page(item: Json) -> Part:
+    return _by_url(item, "document_url", Media(kind="document", name=maybe_string(item, "document_name")))
+
+
+def _by_url(item: Json, name: str, part: Media) -> Part:
+    """What vLLM and Mistral have besides: `{url}`, or the URL itself."""
+    value = item.get(name)
+    if isinstance(value, str):
+        return _located(value, name, part)
+    inner = record(item, name)
     try:
-        return _located(string(inner, "url"), "url", Media(kind="video"))
+        return _located(string(inner, "url"), "url", part)
     except Misfit as wrong:
-        raise wrong.within("video_url") from None
+        raise wrong.within(name) from None
 
 
 def _located(url: str, field: str, part: Media) -> Media:
@@ -180,6 +201,8 @@ _KINDS: dict[str, Callable[[Json], Any]] = {
     "file": _file,
     "refusal": _refusal,
     "video_url": _video,
+    "audio_url": _sound,
+    "document_url": _page,
     "thinking": _thinking,
 }
 

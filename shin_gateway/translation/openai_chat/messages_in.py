@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from shin_gateway.translation.form import AnyPart, Media, Message, Refused, Text, ToolResult, ToolUse
 from shin_gateway.translation.losses import Losses
-from shin_gateway.translation.openai_chat.content_in import read_content
-from shin_gateway.translation.openai_chat.reasoning import ORIGIN, read_reasoning, read_tool_seal
+from shin_gateway.translation.openai_chat.content_in import CACHE_MARKS, cache_of, read_content
+from shin_gateway.translation.openai_chat.reasoning import FIELDS, OPAQUE, ORIGIN, read_reasoning, read_tool_seal
 from shin_gateway.translation.openai_common import (
     Misfit,
     as_record,
@@ -24,7 +24,7 @@ from shin_gateway.translation.openai_common import (
 
 Json = dict[str, Any]
 
-_COMMON = frozenset({"role", "content", "name"})
+_COMMON = frozenset({"role", "content", "name", *CACHE_MARKS})
 _FIELDS = {
     "system": _COMMON,
     "developer": _COMMON,
@@ -33,8 +33,9 @@ _FIELDS = {
     "function": _COMMON,
     "assistant": _COMMON
     | {"refusal", "audio", "tool_calls", "function_call", "annotations"}
-    | {"reasoning_content", "reasoning", "reasoning_details"},
+    | {*FIELDS, OPAQUE, "reasoning_details"},
 }
+_SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
 
 
@@ -68,6 +69,11 @@ class MessageReader:
 
     def _read(self, item: Any) -> None:
         role: Any = as_record(item).get("role")
+        content = item.get("content")
+        if len(item) == 2 and isinstance(content, str) and isinstance(role, str) and role in _SPEAKERS:
+            self._results = None  # nearly all messages are one text and nothing else
+            self._messages.append(Message(role=cast(Any, role), parts=[Text(text=content)]))
+            return
         known = _FIELDS.get(role) if isinstance(role, str) else None
         if known is None:
             raise Misfit("is missing" if role is None else f"must be one of {', '.join(_FIELDS)}", "role")
@@ -79,6 +85,8 @@ class MessageReader:
             return
         self._results = None
         parts = self._assistant(item) if role == "assistant" else self._content(item)
+        if parts and len(item) > 2 and (mark := cache_of(item)):
+            parts[-1].cache = mark
         self._messages.append(Message(role=role, parts=parts, name=maybe_string(item, "name")))
 
     def _content(self, item: Json) -> list[AnyPart]:

@@ -20,14 +20,23 @@ from shin_gateway.translation.form import (
     ToolUse,
 )
 from shin_gateway.translation.losses import Losses
-from shin_gateway.translation.names import for_others
+from shin_gateway.translation.names import for_others, shorten
 from shin_gateway.translation.openai_chat.content_out import ContentWriter
-from shin_gateway.translation.openai_chat.reasoning import ORIGIN, write_detail, write_tool_seal
+from shin_gateway.translation.openai_chat.reasoning import (
+    FIELDS,
+    OPAQUE,
+    ORIGIN,
+    opaque_of,
+    write_detail,
+    write_tool_seal,
+)
 from shin_gateway.translation.translator import Traits
 
 Json = dict[str, Any]
 
-_SHORT = 9
+_SHORT, _LONGEST = 9, 40
+_SAID = ("content", "refusal", "tool_calls", "audio", "reasoning_details", *FIELDS)
+"""What a message of the model's may be made of."""
 
 
 class MessageWriter:
@@ -39,7 +48,7 @@ class MessageWriter:
         self._content = ContentWriter(traits, losses)
         self._names = words.get("names") != "no"
         self._developer = words.get("developer", "developer")
-        self._id: Callable[[str], str] = _short if words.get("tool_ids") == "short" else str
+        self._id: Callable[[str], str] = _short if words.get("tool_ids") == "short" else _id
         self._custom = words.get("custom_tools") != "no"
         self._after_tool = words.get("after_tool", "")
         self._thoughts = words.get("past_reasoning", "")
@@ -49,7 +58,7 @@ class MessageWriter:
     def write(self, messages: list[Message]) -> list[Json]:
         for message in messages:
             if message.role == "assistant":
-                self._put(self._assistant(message), message)
+                self._of_model(message)
             elif message.role == "user":
                 self._user(message)
             else:
@@ -75,7 +84,9 @@ class MessageWriter:
 
     def _user(self, message: Message) -> None:
         if not any(isinstance(part, ToolResult) for part in message.parts):
-            self._put({"role": "user", "content": self._content.content(self._shown(message.parts))}, message)
+            content = self._content.content(self._shown(message.parts))
+            if content or not _is_lost(message):
+                self._put({"role": "user", "content": content}, message)
             return
         rest: list[Text | Media] = []
         for part in message.parts:
@@ -112,6 +123,11 @@ class MessageWriter:
         return [Text(text=f"Attached to the result of tool call {id}:"), *media] if media else []
 
     # An assistant's message
+
+    def _of_model(self, message: Message) -> None:
+        written = self._assistant(message)
+        if any(written.get(name) for name in _SAID) or not _is_lost(message):
+            self._put(written, message)
 
     def _assistant(self, message: Message) -> Json:
         written: Json = {"role": "assistant", "content": None}
@@ -165,8 +181,10 @@ class MessageWriter:
 
     def _think(self, thoughts: list[Reasoning], written: Json) -> None:
         text = "\n\n".join([part.text for part in thoughts if part.text])
-        if self._thoughts in ("reasoning_content", "reasoning") and text:
+        if self._thoughts in FIELDS and text:
             written[self._thoughts] = text
+            if self._thoughts == "reasoning_text" and (seal := opaque_of(thoughts)):
+                written[OPAQUE] = seal
         elif self._thoughts == "thinking" and text:
             written["content"] = _thinking(text, written["content"])
         elif self._thoughts == "reasoning_details" and (text or any(part.seal for part in thoughts)):
@@ -182,9 +200,19 @@ class MessageWriter:
             written["reasoning"] = text
 
 
+def _is_lost(message: Message) -> bool:
+    """Whether it was of parts that this API has no way to say; what says nothing at all, servers refuse."""
+    return bool(message.parts) and not any(isinstance(part, Text | Refused) for part in message.parts)
+
+
 def _thinking(text: str, content: Any) -> list[Json]:
     entries: list[Json] = [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]
     return [*entries, {"type": "text", "text": content}] if content else entries
+
+
+def _id(id: str) -> str:
+    """As OpenAI takes it: up to 40 characters."""
+    return shorten(id, _LONGEST, "call_")
 
 
 def _short(id: str) -> str:

@@ -2,8 +2,9 @@
 
 `reasoning_content` (DeepSeek, xAI, vLLM, Qwen, Moonshot), `reasoning` (Groq, Ollama, OpenRouter) hold text;
 OpenRouter's `reasoning_details` hold text with signatures and encrypted content
-(openrouter.ai/docs/use-cases/reasoning-tokens). A client gets `reasoning_content`, and for sealed thoughts
-`reasoning_details` besides, in which a seal of another dialect travels packed.
+(openrouter.ai/docs/use-cases/reasoning-tokens); GitHub Copilot has `reasoning_text` and, sealed, `reasoning_opaque`
+(the types of its own client, github.com/microsoft/vscode-copilot-chat). A client gets `reasoning_content`, and for
+sealed thoughts `reasoning_details` besides, in which a seal of another dialect travels packed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from shin_gateway.translation.form import Reasoning, ToolUse
 from shin_gateway.translation.seals import Parcel, pack, unpack
 
 ORIGIN = "openai.chat"
-FIELDS = ("reasoning_content", "reasoning")
+FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
+OPAQUE = "reasoning_opaque"
 _TEXT_OF = {"reasoning.text": "text", "reasoning.summary": "summary"}
 _GEMINI = "gemini.generate"
 _FORMAT = "shin-v1"
@@ -38,10 +40,16 @@ def details_of(owner: Json) -> list[Json]:
     return [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
 
 
+def opaque_in(owner: Json) -> list[Json]:
+    """Copilot's seal in the form of an entry of `reasoning_details`; none where there is none."""
+    opaque = owner.get(OPAQUE)
+    return [{OPAQUE: opaque}] if isinstance(opaque, str) and opaque else []
+
+
 def read_reasoning(owner: Json) -> list[Reasoning]:
     """The thoughts of a whole message, of a call or of a reply."""
     text = text_of(owner)
-    parts = [part for part in map(read_detail, details_of(owner)) if part.text or part.seal]
+    parts = [part for part in map(read_detail, [*details_of(owner), *opaque_in(owner)]) if part.text or part.seal]
     if text and not any(part.text for part in parts):
         if len(parts) == 1:
             parts[0].text = text
@@ -60,7 +68,7 @@ def read_detail(detail: Json) -> Reasoning:
         parcel = unpack(value) if isinstance(value := detail.get(field), str) else None
         if parcel is not None:
             return _unpacked(part, parcel)
-    if detail.get("signature") or detail.get("data"):
+    if detail.get("signature") or detail.get("data") or OPAQUE in detail:
         part.seal = seal_of(detail)
     return part
 
@@ -91,6 +99,12 @@ def write_detail(part: Reasoning, index: int) -> Json:
     if not part.text:
         entry = {"type": "reasoning.encrypted", "data": parcel}
     return {**entry, "id": part.id or None, "format": _FORMAT, "index": index}
+
+
+def opaque_of(thoughts: list[Reasoning]) -> str:
+    """Copilot's own seal among these thoughts, or empty."""
+    found = (_json(part.seal).get(OPAQUE) for part in thoughts if part.origin == ORIGIN)
+    return next((seal for seal in found if isinstance(seal, str)), "")
 
 
 def _json(seal: str) -> Json:

@@ -7,10 +7,17 @@ from typing import Any
 
 from shin_gateway.dialects.openai import failure_from, failure_of, usage_of
 from shin_gateway.errors import UpstreamFailed
-from shin_gateway.translation.form import Answer, AnyPart, Choice, Media, Refused, Text, ToolUse
+from shin_gateway.translation.form import Answer, AnyPart, Choice, Citation, Media, Refused, Text, ToolUse
 from shin_gateway.translation.openai_chat.messages_in import read_tool_call
 from shin_gateway.translation.openai_chat.reasoning import ORIGIN, read_reasoning
-from shin_gateway.translation.openai_chat.usage import BROKEN, read_citation, read_finish, read_logprobs
+from shin_gateway.translation.openai_chat.usage import (
+    BROKEN,
+    read_citation,
+    read_finish,
+    read_logprobs,
+    read_sources,
+    text_in,
+)
 from shin_gateway.translation.openai_common import Misfit, data_url
 
 Json = dict[str, Any]
@@ -33,7 +40,17 @@ def read_reply(body: Any) -> Answer:
         raise UpstreamFailed("The provider's reply holds no choice.")
     if len(found) > 1 and all(type(choice.get("index")) is int for choice in found):
         found.sort(key=lambda choice: choice["index"])
-    return _answer(body, [_choice(choice) for choice in found])
+    read = [_choice(choice) for choice in found]
+    for choice in read:
+        _lean(choice, read_sources(body))
+    return _answer(body, read)
+
+
+def _lean(choice: Choice, sources: list[Citation]) -> None:
+    """Sources of the whole answer, where its text names none of its own."""
+    texts = [part for part in choice.parts if isinstance(part, Text)]
+    if texts and not any(text.citations for text in texts):
+        texts[-1].citations = sources
 
 
 def _blocked(body: Json) -> str:
@@ -52,11 +69,6 @@ def _answer(body: Json, choices: list[Choice], blocked: str = "") -> Answer:
         service_tier=text_in(body, "service_tier"),
         blocked=blocked,
     )
-
-
-def text_in(owner: Json, name: str) -> str:
-    value = owner.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def created_in(body: Json) -> int:
@@ -109,14 +121,16 @@ def read_message(message: Json) -> list[AnyPart]:
 
 
 def read_entry(item: Any) -> AnyPart | None:
-    """An entry of a content that is a list (Mistral): text or thoughts."""
+    """An entry of a content that is a list: text, thoughts, of some an image."""
     if not isinstance(item, dict):
         return None
-    if item.get("type") == "thinking":
-        value = item.get("thinking")
+    if item.get("type") in ("thinking", "reasoning"):
+        value = item.get("thinking", item.get("summary"))  # Mistral's, Databricks's
         texts = [one.get("text") for one in value if isinstance(one, dict)] if isinstance(value, list) else [value]
         found = read_reasoning({"reasoning": "".join(text for text in texts if isinstance(text, str))})
         return found[0] if found else None
+    if item.get("type") == "image_url":
+        return _made_image(item)
     text = text_in(item, "text")
     return Text(text=text) if text else None
 

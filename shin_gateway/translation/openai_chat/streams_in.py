@@ -19,8 +19,8 @@ from shin_gateway.dialects.parts import Part
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.translation.form import Began, Ended, Event, Failed, UsageTold
 from shin_gateway.translation.openai_chat.choice_in import ChoiceReader
-from shin_gateway.translation.openai_chat.replies_in import created_in, text_in
-from shin_gateway.translation.openai_chat.usage import BROKEN
+from shin_gateway.translation.openai_chat.replies_in import created_in
+from shin_gateway.translation.openai_chat.usage import BROKEN, read_sources, text_in
 
 Json = dict[str, Any]
 
@@ -33,10 +33,12 @@ class StreamReader:
         self._choices: dict[int, ChoiceReader] = {}
         self._began = False
         self._over = False
+        self._leaning: Json = {}
+        """The last chunk that names sources of the answer: some have them in every one."""
 
     def feed(self, part: Part) -> Iterable[Event]:
         data = part.data
-        if data is None or self._over:
+        if not data or self._over:
             return ()
         if data[:6] == b"[DONE]":
             return self._done()
@@ -59,7 +61,7 @@ class StreamReader:
         if not self._began:
             out.append(Began("", ""))
         for choice in self._choices.values():
-            choice.end(out)
+            choice.end(out, read_sources(self._leaning))
         out.append(Ended())
         return out
 
@@ -67,6 +69,8 @@ class StreamReader:
         out: list[Event] = []
         choices = event.get("choices")
         usage = _usage(event)
+        if "search_results" in event or "citations" in event:
+            self._leaning = event
         if isinstance(choices, list) and choices:
             if not self._began:
                 self._begin(event, out)
@@ -85,7 +89,7 @@ class StreamReader:
     def _end_finished(self, out: list[Event]) -> None:
         for choice in self._choices.values():
             if choice.finished:
-                choice.end(out)
+                choice.end(out, read_sources(self._leaning))
 
     def _begin(self, event: Json, out: list[Event]) -> None:
         self._began = True
@@ -121,7 +125,8 @@ def decode(data: bytes) -> Json | None:
 def _decode_slowly(data: bytes) -> Any:
     """Half of a pair of surrogates, and numbers without end, are JSON to some."""
     try:
-        return json.loads(data.decode("utf-8", "replace"))
+        text = data.decode("utf-8", "replace").strip()
+        return json.loads(text) if text else None
     except (ValueError, RecursionError):
         raise UpstreamFailed("The provider sent an event that is not JSON.") from None
 

@@ -42,18 +42,23 @@ def _tool(item: Any, losses: Losses) -> Tool | BuiltinTool:
         return BuiltinTool(kind=_KINDS.get(kind, kind), raw=item, origin=ORIGIN)
     inner = record(item, kind)
     try:
-        tool = _function(inner, losses, "tools.function") if kind == "function" else _custom(inner)
+        tool = _function(inner, losses, "tools.function") if kind == "function" else _custom(inner, losses)
     except Misfit as wrong:
         raise wrong.within(kind) from None
-    if item.keys() & {"cache_control"}:
-        tool.cache = "1h" if (maybe_record(item, "cache_control") or {}).get("ttl") == "1h" else "5m"
+    if mark := maybe_record(item, "cache_control"):  # OpenRouter's
+        tool.cache = "1h" if mark.get("ttl") == "1h" else "5m"
+    _report(item, ("type", kind, "cache_control"), losses, "tools")
     return tool
 
 
-def _function(inner: Json, losses: Losses, where: str) -> Tool:
-    for key in inner.keys() - {"name", "description", "parameters", "strict"}:
-        if inner[key] is not None:
+def _report(owner: Json, known: tuple[str, ...], losses: Losses, where: str) -> None:
+    for key in owner.keys() - set(known):
+        if owner[key] is not None:
             losses.drop(f"{where}.{plain(key)}")
+
+
+def _function(inner: Json, losses: Losses, where: str) -> Tool:
+    _report(inner, ("name", "description", "parameters", "strict"), losses, where)
     return Tool(
         name=_name(inner),
         description=maybe_string(inner, "description"),
@@ -62,8 +67,9 @@ def _function(inner: Json, losses: Losses, where: str) -> Tool:
     )
 
 
-def _custom(inner: Json) -> Tool:
+def _custom(inner: Json, losses: Losses) -> Tool:
     """A free-form tool (developers.openai.com/api/docs/guides/function-calling#custom-tools)."""
+    _report(inner, ("name", "description", "format"), losses, "tools.custom")
     format = maybe_record(inner, "format")
     if format and isinstance(grammar := format.get("grammar"), dict):
         format = {"type": "grammar", **grammar}  # flat, as Responses has it
@@ -99,9 +105,11 @@ def read_choice(body: Json) -> ToolChoice | None:
 
 
 def _choice(value: Json) -> ToolChoice:
-    kind = one_of(value, "type", ("function", "custom", "allowed_tools"))
+    kind = one_of(value, "type", ("function", "custom", "allowed_tools", *_MODES))
     if not kind:
         raise Misfit("is missing", "type")
+    if kind in _MODES:  # Anthropic's way, which some clients take
+        return ToolChoice(mode=_MODES[kind])
     inner = record(value, kind)
     try:
         if kind != "allowed_tools":
@@ -120,20 +128,26 @@ def _allowed_name(item: Any) -> str:
     return _name(record(as_record(item), "custom" if item.get("type") == "custom" else "function"))
 
 
-def read_search(body: Json) -> BuiltinTool | None:
+def read_search(body: Json, losses: Losses) -> BuiltinTool | None:
     """`web_search_options` (developers.openai.com/api/docs/guides/tools-web-search). Raises Misfit."""
     options = maybe_record(body, "web_search_options")
     if options is None:
         return None
     try:
         size = maybe_string(options, "search_context_size")
-        place = maybe_record(options, "user_location")
-        location = (maybe_record(place, "approximate") or place) if place else None
+        location = _location(maybe_record(options, "user_location") or {})
     except Misfit as wrong:
         raise wrong.within("web_search_options") from None
-    if location:
-        location = {key: location[key] for key in _PLACE if isinstance(location.get(key), str)}
+    _report(options, ("search_context_size", "user_location"), losses, "web_search_options")
     return BuiltinTool(kind="web_search", raw=options, origin=ORIGIN, location=location or None, context_size=size)
+
+
+def _location(place: Json) -> Json:
+    try:
+        place = maybe_record(place, "approximate") or place
+    except Misfit as wrong:
+        raise wrong.within("user_location") from None
+    return {key: place[key] for key in _PLACE if isinstance(place.get(key), str)}
 
 
 _PLACE = ("city", "region", "country", "timezone")
@@ -146,9 +160,11 @@ def read_output(body: Json) -> OutputFormat | None:
         return None
     try:
         kind = one_of(format, "type", ("text", "json_object", "json_schema"))
-        if kind != "json_schema":
-            return OutputFormat(kind="json" if kind == "json_object" else "text")
-        return _schema(record(format, "json_schema"))
+        if kind == "json_schema":
+            return _schema(record(format, "json_schema"))
+        if kind == "json_object" and isinstance(format.get("schema"), dict):  # Together, Fireworks, llama.cpp
+            return OutputFormat(kind="schema", schema=format["schema"])
+        return OutputFormat(kind="json" if kind == "json_object" else "text")
     except Misfit as wrong:
         raise wrong.within("response_format") from None
 

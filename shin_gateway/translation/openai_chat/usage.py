@@ -28,6 +28,11 @@ _FINISH: dict[str, Finish] = {
     "refusal": "refused",
     "tool_use": "tools",
     "malformed_function_call": "malformed_tool",
+    "function_call_filter": "malformed_tool",
+    "recitation": "filtered",
+    "prohibited_content": "filtered",
+    "blocklist": "filtered",
+    "spii": "filtered",
 }
 _WORDS: dict[Finish, str] = {
     "stop": "stop",
@@ -40,13 +45,14 @@ _WORDS: dict[Finish, str] = {
     "paused": "stop",
     "malformed_tool": "stop",
 }
-BROKEN = frozenset({"error", "insufficient_system_resource", "abort"})
-"""Reasons that mean a failure: OpenRouter and Mistral, DeepSeek, SGLang."""
+BROKEN = frozenset({"error", "insufficient_system_resource", "abort", "network_error"})
+"""Reasons that mean a failure: OpenRouter and Mistral, DeepSeek, SGLang, GLM."""
 
 
 def read_finish(word: object, tools: bool, stop_reason: object = None, refused: bool = False) -> tuple[Finish, str]:
     """The reason and the stop sequence, which vLLM names (`stop_reason`). A call of a tool is one whatever is said."""
-    finish = _FINISH.get(word.lower(), "stop") if isinstance(word, str) else "stop"
+    # Gemini's compatible API says more after a colon: `content_filter: SAFETY`.
+    finish = _FINISH.get(word.partition(":")[0].lower(), "stop") if isinstance(word, str) else "stop"
     if finish == "stop" and tools:
         return "tools", ""
     if finish == "tools" and not tools:
@@ -89,7 +95,7 @@ def read_logprobs(choice: Json) -> list[Json]:
     found = choice.get("logprobs")
     if not isinstance(found, dict):
         return []
-    tokens: list[Json] = []
+    tokens = legacy_tokens(found)
     for name in ("content", "refusal"):
         entries = found.get(name)
         if isinstance(entries, list):
@@ -97,9 +103,43 @@ def read_logprobs(choice: Json) -> list[Json]:
     return tokens
 
 
+def legacy_tokens(found: Json) -> list[Json]:
+    """`{tokens, token_logprobs, top_logprobs}`, of the legacy API and Together's, as one object for each token."""
+    tokens, values, tops = (found.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    if not isinstance(tokens, list) or not isinstance(values, list):
+        return []
+    tops = tops if isinstance(tops, list) else [None] * len(tokens)
+    return [
+        {"token": token, "logprob": value, "bytes": None, "top_logprobs": _legacy_tops(top)}
+        for token, value, top in zip(tokens, values, tops, strict=False)
+        if isinstance(token, str) and isinstance(value, int | float)
+    ]
+
+
+def _legacy_tops(top: Any) -> list[Json]:
+    items = top.items() if isinstance(top, dict) else ()
+    return [{"token": token, "logprob": value, "bytes": None} for token, value in items]
+
+
 def write_logprobs(tokens: list[Json]) -> Json:
     """With the fields that OpenAI's clients insist on."""
-    return {"content": [{"bytes": None, "top_logprobs": [], **token} for token in tokens], "refusal": None}
+    return {"content": [_token(one) for one in tokens], "refusal": None}
+
+
+def _token(one: Json) -> Json:
+    tops = one.get("top_logprobs")
+    found = [_chance(top) for top in tops if isinstance(top, dict)] if isinstance(tops, list) else []
+    return {**_chance(one), "top_logprobs": found}
+
+
+def _chance(one: Json) -> Json:
+    value, spelt = one.get("logprob"), one.get("bytes")
+    value = value if isinstance(value, int | float) else _UNLIKELY
+    return {"token": str(one.get("token", "")), "logprob": value, "bytes": spelt if isinstance(spelt, list) else None}
+
+
+_UNLIKELY = -9999.0
+"""OpenAI's word for a token beyond the likeliest."""
 
 
 def read_citation(annotation: Any) -> Citation | None:
@@ -108,16 +148,36 @@ def read_citation(annotation: Any) -> Citation | None:
     inner = annotation.get("url_citation")
     if not isinstance(inner, dict) or not isinstance(inner.get("url"), str):
         return None
-    title, quote = inner.get("title"), inner.get("content")
     return Citation(
         url=inner["url"],
-        title=title if isinstance(title, str) else "",
-        quote=quote if isinstance(quote, str) else "",
+        title=text_in(inner, "title"),
+        quote=text_in(inner, "content"),
         start=_place(inner.get("start_index")),
         end=_place(inner.get("end_index")),
         raw=annotation,
         origin=ORIGIN,
     )
+
+
+def read_sources(body: Json) -> list[Citation]:
+    """Pages that the whole answer leans on: Perplexity's `search_results`, its older `citations`, and xAI's.
+
+    docs.perplexity.ai/api-reference/sonar-post; the text names them by number: `[1]`.
+    """
+    results = body.get("search_results")
+    pages = [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
+    if not pages and isinstance(urls := body.get("citations"), list):
+        pages = [one if isinstance(one, dict) else {"url": one} for one in urls]
+    return [
+        Citation(url=page["url"], title=text_in(page, "title"), quote=text_in(page, "snippet"), raw=page, origin=ORIGIN)
+        for page in pages
+        if isinstance(page.get("url"), str) and page["url"]
+    ]
+
+
+def text_in(owner: Json, name: str) -> str:
+    value = owner.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _place(value: object) -> int:

@@ -12,28 +12,7 @@ from shin_gateway.translation.translator import Origin
 
 def as_chat(choice: Json) -> Json:
     message = {"content": choice.get("text"), "reasoning": choice.get("reasoning")}
-    return {**choice, "message": message, "logprobs": {"content": _tokens(choice.get("logprobs"))}}
-
-
-def _tokens(logprobs: Any) -> list[Json]:
-    """`{tokens, token_logprobs, top_logprobs, text_offset}` as one object for each token."""
-    if not isinstance(logprobs, dict):
-        return []
-    tokens, values, tops = (logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
-    if not isinstance(tokens, list) or not isinstance(values, list):
-        return []
-    tops = tops if isinstance(tops, list) else [None] * len(tokens)
-    found = zip(tokens, values, tops, strict=False)
-    return [
-        {"token": token, "logprob": value, "bytes": None, "top_logprobs": _top(top)}
-        for token, value, top in found
-        if isinstance(token, str) and isinstance(value, int | float)
-    ]
-
-
-def _top(top: Any) -> list[Json]:
-    items = top.items() if isinstance(top, dict) else ()
-    return [{"token": token, "logprob": value, "bytes": None} for token, value in items]
+    return {**choice, "message": message}
 
 
 def write_reply(answer: Answer, origin: Origin, losses: Losses) -> Json:

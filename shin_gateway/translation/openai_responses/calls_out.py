@@ -8,17 +8,17 @@ from __future__ import annotations
 from shin_gateway.translation.effort import effort_of
 from shin_gateway.translation.form import Chat, Message, ReasoningWish, Text
 from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.names import shorten
+from shin_gateway.translation.openai_common import fitting_metadata
+from shin_gateway.translation.openai_models import Model, model_of, nearest
 from shin_gateway.translation.openai_responses.items_out import ItemWriter, mentions_json, write_instructions
-from shin_gateway.translation.openai_responses.models import Model, model_of, nearest
-from shin_gateway.translation.openai_responses.names import Json, shorten
+from shin_gateway.translation.openai_responses.names import Json
 from shin_gateway.translation.openai_responses.tools_out import step_limit, write_choice, write_format, write_tools
 from shin_gateway.translation.translator import Traits
 
 _LEAST = 16
 """Fewer output tokens the API refuses."""
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
-_PAIRS, _KEY, _VALUE = 16, 64, 512
-"""Of metadata: how many, and how long."""
 _NO_PLACE = (
     ("top_k", "top_k"),
     ("stop", "stop"),
@@ -49,7 +49,7 @@ def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
     if _prefills(messages):
         losses.soften("messages.prefill")
     _tools(chat, body, losses)
-    _text(chat, body)
+    _text(chat, model, body, losses)
     _reasoning(chat, model, body, losses)
     _sampling(chat, model, traits, body, losses)
     _rest(chat, body, losses)
@@ -75,12 +75,14 @@ def _tools(chat: Chat, body: Json, losses: Losses) -> None:
         body["parallel_tool_calls"] = chat.parallel_tools
 
 
-def _text(chat: Chat, body: Json) -> None:
+def _text(chat: Chat, model: Model, body: Json, losses: Losses) -> None:
     text: Json = {}
     if chat.output is not None:
         text["format"] = write_format(chat.output)
-    if chat.verbosity:
+    if chat.verbosity and model.verbosity:
         text["verbosity"] = chat.verbosity
+    elif chat.verbosity not in ("", "medium"):
+        losses.drop("verbosity", "this model says as much as it sees fit")
     if text:
         body["text"] = text
 
@@ -94,7 +96,7 @@ def _reasoning(chat: Chat, model: Model, body: Json, losses: Losses) -> None:
         return
     asked: Json = {}
     if effort is not None:
-        asked["effort"] = nearest(effort, model)
+        asked["effort"] = nearest(effort, model.efforts)
     if effort != "none" and (wish.summary or wish.show):
         asked["summary"] = wish.summary or "auto"
     if asked:
@@ -149,7 +151,7 @@ def _rest(chat: Chat, body: Json, losses: Losses) -> None:
     if chat.stream:
         body["stream"] = True
     if chat.metadata:
-        body["metadata"] = _metadata(chat.metadata, losses)
+        body["metadata"] = fitting_metadata(chat.metadata, losses)
     for name, value in (
         ("user", chat.user),
         ("safety_identifier", chat.safety_identifier),
@@ -161,13 +163,6 @@ def _rest(chat: Chat, body: Json, losses: Losses) -> None:
         body["service_tier"] = chat.service_tier
     elif chat.service_tier:
         losses.drop("service_tier")
-
-
-def _metadata(metadata: dict[str, str], losses: Losses) -> dict[str, str]:
-    fits = {key: value for key, value in metadata.items() if len(key) <= _KEY and len(value) <= _VALUE}
-    if len(fits) < len(metadata) or len(fits) > _PAIRS:
-        losses.drop("metadata")
-    return dict(list(fits.items())[:_PAIRS])
 
 
 def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:

@@ -36,7 +36,7 @@ _REPEATED: tuple[tuple[str, Any], ...] = (
 """Fields of the call that the reply has too, and what they are where the call does not say."""
 _SECRETS = ("authorization", "headers")
 """What a caller gives an MCP server's tool, which OpenAI does not repeat either."""
-_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "ultrafast"})
+_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 
 _STATUS: dict[str, tuple[str, str | None]] = {
     "length": ("incomplete", "max_output_tokens"),

@@ -33,6 +33,8 @@ class ItemReader:
         self._tools = tools
         self._losses = losses
         self._calls: dict[str, ToolUse] = {}
+        self._steps: set[str] = set()
+        """Ids of calls of OpenAI's own tools that the client runs: Codex gives results of its shell as a function's."""
         self._seals: list[ToolUse] = []
         self.messages: list[Message] = []
 
@@ -50,13 +52,19 @@ class ItemReader:
     def _item(self, value: Any) -> None:
         item = as_record(value)
         kind = maybe_string(item, "type") or ("message" if "role" in item else "")
+        if not kind and "id" in item and item.keys() <= {"type", "id"}:
+            kind = "item_reference"
         if not kind:
             raise Misfit("is missing", "type")
         read = self._READERS.get(kind)
         if read is not None:
             read(self, item)
         else:
-            self._add("user" if kind in OF_USER else "assistant", step(item, kind))
+            self._step(item, kind)
+
+    def _step(self, item: Json, kind: str) -> None:
+        self._steps.add(maybe_string(item, "call_id"))
+        self._add("user" if kind in OF_USER else "assistant", step(item, kind))
 
     def _add(self, role: Role, part: AnyPart) -> None:
         last = self.messages[-1] if self.messages else None
@@ -104,8 +112,17 @@ class ItemReader:
         kept = [part for part in parts if isinstance(part, Text | Media)]
         if len(kept) < len(parts):
             self._losses.drop("input.output.refusal")
+        if item.get("call_id") is None and (name := maybe_string(item, "name")):
+            # Of a tool that runs on by itself (`async`), and answers no call.
+            self.messages.append(Message(role="user", parts=[Text(text=f"Output of the tool {name}:"), *kept]))
+            return
         id = _id(item)
         call = self._calls.get(id)
+        if call is None:
+            if id not in self._steps:
+                raise Misfit("names no tool call of an earlier item", "call_id")
+            self._add("user", step(item, item["type"]))
+            return
         self._add(
             "user",
             ToolResult(
@@ -113,7 +130,7 @@ class ItemReader:
                 parts=kept,
                 # The only place that the API has for it; see items_out.
                 is_error=item.get("status") == "incomplete",
-                name=call.name if call else maybe_string(item, "name"),
+                name=call.name,
                 custom=item["type"] == "custom_tool_call_output",
             ),
         )

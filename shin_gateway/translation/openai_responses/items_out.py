@@ -19,8 +19,8 @@ from shin_gateway.translation.form import (
     ToolUse,
 )
 from shin_gateway.translation.losses import Losses
-from shin_gateway.translation.names import for_others
-from shin_gateway.translation.openai_responses.names import ORIGIN, Json, plain, shorten
+from shin_gateway.translation.names import for_others, shorten
+from shin_gateway.translation.openai_responses.names import ORIGIN, Json, plain
 
 _FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _EXTENSIONS = {"application/pdf": "pdf", "text/plain": "txt", "text/markdown": "md", "text/csv": "csv"}
@@ -122,7 +122,7 @@ class ItemWriter:
         content = [written for one in part.parts if (written := self._content(one)) is not None]
         item: Json = {
             "type": "custom_tool_call_output" if custom else "function_call_output",
-            "call_id": shorten(part.id, "call_"),
+            "call_id": shorten(part.id, prefix="call_"),
             "output": _plainly(content),
         }
         if part.is_error:  # the API has no field for it; what the tool said has to speak for itself
@@ -177,7 +177,7 @@ class ItemWriter:
     def _call(self, part: ToolUse) -> Json:
         if part.seal:
             self._losses.soften("tool_use.signature")
-        id, name = shorten(part.id, "call_"), for_others(part.name)
+        id, name = shorten(part.id, prefix="call_"), for_others(part.name)
         if part.custom:
             self._custom.add(part.id)
             return {"type": "custom_tool_call", "call_id": id, "name": name, "input": part.arguments}

@@ -10,7 +10,7 @@ ORIGIN = "openai.responses"
 Json = dict[str, Any]
 
 LONGEST = 64
-"""Characters that OpenAI takes for `call_id`, `user`, `prompt_cache_key` and a tool's name."""
+"""Characters of a tool's name."""
 
 KINDS = {
     "web_search_2025_08_26": "web_search",
@@ -37,13 +37,6 @@ def kind_of(type: str) -> str:
 def plain(name: object) -> str:
     """A field's name for a note, without anything that a client may have made up."""
     return name if isinstance(name, str) and _PLAIN.fullmatch(name) else "unknown field"
-
-
-def shorten(text: str, prefix: str = "") -> str:
-    """`text` where OpenAI takes it; else always the same stand-in, so that a call and its result still meet."""
-    if len(text) <= LONGEST:
-        return text
-    return prefix + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
 
 
 def flat_name(namespace: str, name: str) -> str:

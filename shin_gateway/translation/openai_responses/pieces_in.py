@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from shin_gateway.dialects.numbers import count
 from shin_gateway.dialects.openai import usage_of
-from shin_gateway.translation.form import AnyPart, Began, Reasoning, Refused, Sealed, Text, ToolUse
+from shin_gateway.translation.form import AnyPart, Began, Media, Reasoning, Refused, Sealed, Text, ToolUse, Transcribed
 from shin_gateway.translation.openai_responses.names import ORIGIN, Json, dicts
 from shin_gateway.translation.openai_responses.open_parts import Key, OpenPart, Parts
 from shin_gateway.translation.openai_responses.replies_in import tool_use, word
@@ -22,6 +24,8 @@ class Pieces:
         self._done: set[object] = set()
         self._places: dict[str, Any] = {}
         """Where the item of an id stands: some servers count in the last event otherwise."""
+        self._announced: dict[Key, Json] = {}
+        """Tool calls that were said to be complete before any piece of them had come."""
         self._out = self._parts.out
 
     def _begin(self, reply: Json) -> None:
@@ -109,6 +113,16 @@ class Pieces:
         self._parts.close(key)
         self._done.add(key)
 
+    # Sound, which the API has events for and no item
+
+    def _sound(self, event: Json) -> None:
+        self._parts.grow(self._opened(("sound",), Media(kind="audio", origin=ORIGIN)), event.get("delta"))
+
+    def _transcript(self, event: Json) -> None:
+        open, delta = self._opened(("sound",), Media(kind="audio", origin=ORIGIN)), event.get("delta")
+        if isinstance(delta, str) and delta:
+            self._out.append(Transcribed(0, open.at, delta))
+
     # Thoughts
 
     def _thought(self, event: Json) -> None:
@@ -159,6 +173,8 @@ class Pieces:
     def _tool(self, key: Key, event: Json) -> OpenPart:
         if key in self._parts.open:
             return self._parts.open[key]
+        if (item := self._announced.pop(key, None)) is not None:
+            return self._opened(key, msgspec.structs.replace(tool_use(item), arguments=""))
         custom = "custom" in event["type"]
         id = word(event, "call_id") or word(event, "item_id")
         return self._opened(key, ToolUse(id=id, name=word(event, "name"), custom=custom, origin=ORIGIN))

@@ -25,7 +25,7 @@ from shin_gateway.translation.openai_responses.items import tokens
 from shin_gateway.translation.openai_responses.names import ORIGIN, Json, dicts, flat_name
 from shin_gateway.translation.openai_responses.steps import step
 
-_INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "filtered"}
+_INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "filtered", "steered": "stop"}
 _IMAGES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg", "gif": "image/gif"}
 
 

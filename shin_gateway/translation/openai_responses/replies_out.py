@@ -85,7 +85,8 @@ class _Writer:
             if part.seal:
                 self.output.append(items.reasoning(self._id("rs"), "", encrypted=carried(part)))
             id = self._id("ctc" if part.custom else "fc")
-            self.output.append(items.call(id, part, self._spaces, part.arguments, "completed"))
+            arguments = part.arguments or ("" if part.custom else "{}")
+            self.output.append(items.call(id, part, self._spaces, arguments, "completed"))
         elif isinstance(part, Reasoning):
             self._reasoning(part)
         elif isinstance(part, Builtin):

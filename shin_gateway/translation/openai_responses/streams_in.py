@@ -28,7 +28,7 @@ from shin_gateway.translation.form import (
 from shin_gateway.translation.openai_responses.names import Json, dicts
 from shin_gateway.translation.openai_responses.open_parts import Key
 from shin_gateway.translation.openai_responses.pieces_in import Pieces
-from shin_gateway.translation.openai_responses.replies_in import finish_of, read_item, tool_use, word
+from shin_gateway.translation.openai_responses.replies_in import finish_of, read_item, word
 
 _decode = msgspec.json.Decoder().decode
 _failure = Dialect().failure
@@ -123,9 +123,11 @@ class ResponsesReader(Pieces):
             self._places[id] = key[0]
         if item.get("type") not in ("function_call", "custom_tool_call") or key[0] in self._done:
             return
-        part = tool_use(item)
-        arguments, part.arguments = part.arguments, ""
-        self._parts.grow(self._opened(key, part), arguments)
+        if item.get("status") == "completed":
+            # Perplexity announces a search of its own so, and then puts its results in the call's place.
+            self._announced[key] = item
+        else:
+            self._finish_call(key, item)
 
     def _place(self, event: Json, item: Json) -> Any:
         return self._item(event) if "output_index" in event else self._item({"item_id": item.get("id")})
@@ -158,6 +160,7 @@ class ResponsesReader(Pieces):
             self._parts.close(key)
 
     def _whole(self, key: Key, item: Json) -> None:
+        self._parts.close(key)
         for part in read_item(item):
             if not isinstance(part, Builtin) or part.kind:
                 self._opened(key, part)
@@ -199,6 +202,8 @@ _HANDLERS: dict[str, Callable[[ResponsesReader, Json], None]] = {
     "response.reasoning_summary_text.done": ResponsesReader._thought_done,
     "response.reasoning_text.delta": ResponsesReader._thought,
     "response.reasoning_text.done": ResponsesReader._thought_done,
+    "response.audio.delta": ResponsesReader._sound,
+    "response.audio.transcript.delta": ResponsesReader._transcript,
     "response.function_call_arguments.delta": ResponsesReader._call,
     "response.function_call_arguments.done": ResponsesReader._call_done,
     "response.custom_tool_call_input.delta": ResponsesReader._call,

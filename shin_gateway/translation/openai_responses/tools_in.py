@@ -22,6 +22,9 @@ from shin_gateway.translation.openai_responses.names import ORIGIN, Json, flat_n
 _PLACE = ("city", "region", "country", "timezone")
 _FUNCTION = frozenset({"type", "name", "description", "parameters", "strict"})
 _CUSTOM = frozenset({"type", "name", "description", "format"})
+_SEARCH = frozenset({"type", "filters", "user_location", "search_context_size"})
+_DEFAULTS: Json = {"external_web_access": True, "search_content_types": ["text"]}
+"""Of other fields, what says nothing; else False does."""
 _MODES: dict[str, Any] = {"none": "none", "auto": "auto", "required": "required"}
 
 
@@ -45,6 +48,8 @@ class ToolReader:
             self._namespace(item)
         else:
             self.builtin.append(_builtin(item, kind))
+            if kind_of(kind) == "web_search":
+                self._report(item, _SEARCH)
 
     def _namespace(self, item: Json) -> None:
         name = string(item, "name")
@@ -52,11 +57,16 @@ class ToolReader:
             self._losses.soften("tools.namespace.description")
         each(maybe_list(item, "tools"), lambda tool: self._one(as_record(tool), name), "tools")
 
+    def _report(self, item: Json, known: frozenset[str]) -> None:
+        for key in item.keys() - known:
+            if key == "defer_loading":  # only made things cheaper
+                self._losses.soften("tools.defer_loading")
+            elif item[key] is not None and item[key] != _DEFAULTS.get(key, False):
+                self._losses.drop(f"tools.{plain(key)}")
+
     def _own(self, item: Json, kind: str, namespace: str) -> None:
         known = _FUNCTION if kind == "function" else _CUSTOM
-        for key in item.keys() - known:
-            if item[key] not in (None, False):
-                self._losses.drop(f"tools.{plain(key)}")
+        self._report(item, known)
         tool = Tool(name=flat_name(namespace, _name(item)), description=maybe_string(item, "description"))
         if kind == "custom":
             tool.custom, tool.format = True, maybe_record(item, "format")

@@ -241,6 +241,7 @@ def test_tool_definitions() -> None:
 WISHES = [
     ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, ReasoningWish(budget=2048, show=True, sealed=True)),
     ({"thinking": {"type": "adaptive", "display": "omitted"}}, ReasoningWish(budget=-1, show=False, sealed=True)),
+    ({"thinking": {"type": "adaptive", "display": "updates"}}, ReasoningWish(budget=-1, show=True, sealed=True)),
     (
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}},
         ReasoningWish(effort="max", show=True, sealed=True),
@@ -405,3 +406,90 @@ def test_nonsense_is_refused_and_never_breaks(said: dict[str, Any], blocks: list
     body = said if whole else {**BASE, **said, "messages": [{"role": "user", "content": blocks}]}
     with suppress(Invalid, TooLarge):
         DIALECT.read_call(body, "/v1/messages", Losses())
+
+
+CLAUDE_CODE: dict[str, Any] = {
+    "model": "claude-opus-5-5",
+    "max_tokens": 32000,
+    "stream": True,
+    "system": [
+        {"type": "text", "text": "x-anthropic-billing-header: cc_version=3; cch=0;"},
+        {"type": "text", "text": "You are.", "cache_control": {"type": "ephemeral", "ttl": "1h", "scope": "global"}},
+    ],
+    "thinking": {"type": "adaptive", "display": "summarized"},
+    "output_config": {"effort": "high"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    "metadata": {"user_id": "user_1_account__session_2"},
+    "tools": [
+        {"name": "Read", "description": "Reads.", "input_schema": {"type": "object", "properties": {}},
+         "eager_input_streaming": True},
+        {"name": "Later", "description": "Later.", "input_schema": {"type": "object"}, "defer_loading": True,
+         "input_examples": [{}], "allowed_callers": ["direct"]},
+        {"type": "web_search_20260318", "name": "web_search", "max_uses": 8, "response_inclusion": "full",
+         "allowed_domains": ["a.example"]},
+    ],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "<system-reminder>x</system-reminder>"},
+                                     {"type": "text", "text": "Look."}]},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "", "signature": "EqQB"},
+            {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"p": 1}, "caller": {"type": "direct"}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "toolu_1", "content": [
+                {"type": "text", "text": "1\tx"}, {"type": "tool_reference", "tool_name": "Later"}]},
+            {"type": "text", "text": "And?", "cache_control": {"type": "ephemeral"}},
+        ]},
+        {"role": "system", "content": "Be quick."},
+    ],
+}  # fmt: skip
+
+
+def test_what_claude_code_sends() -> None:
+    losses = Losses(refuse=True)  # nothing of it is worth a refusal
+    chat = DIALECT.read_call(CLAUDE_CODE, "/v1/messages?beta=true", losses)
+    assert set(losses.dropped) == {
+        "context_management", "system.x-anthropic-billing-header", "tools.eager_input_streaming",
+        "tools.defer_loading", "tools.input_examples", "tools.response_inclusion",
+    }  # fmt: skip
+    assert chat.reasoning == ReasoningWish(effort="high", show=True, sealed=True)
+    assert [tool.name for tool in chat.tools] == ["Read", "Later"]
+    search = chat.builtin_tools[0]
+    assert (search.kind, search.max_uses, search.allowed_domains) == ("web_search", 8, ["a.example"])
+    assert [message.role for message in chat.messages] == ["system", "user", "assistant", "user", "system"]
+    assert chat.messages[3].parts == [
+        ToolResult(id="toolu_1", parts=[Text(text="1\tx"), Text(text="Later")]),
+        Text(text="And?", cache="5m"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "dropped"),
+    [
+        ({"container": "c"}, "container"),
+        ({"inference_geo": "us"}, "inference_geo"),
+        ({"of_tomorrow": 1}, "of_tomorrow"),
+        ({"fallbacks": [{"model": "m"}]}, "fallbacks"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"thinking": {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}}, "thinking.block_binding"),
+        ({"output_config": {"task_budget": {}}}, "output_config.task_budget"),
+        ({"tools": [{"type": "web_fetch_20260318", "name": "web_fetch", "max_content_tokens": 5}]},
+         "tools.max_content_tokens"),
+        ({"tools": [{"type": "text_editor_20250728", "name": "e", "max_characters": 5}]}, "tools.max_characters"),
+        ({"tools": [{"name": "f", "input_schema": {}, "allowed_callers": ["code_execution_20260120"]}]},
+         "tools.allowed_callers"),
+    ],
+)  # fmt: skip
+def test_what_has_no_place_is_named(body: dict[str, Any], dropped: str) -> None:
+    losses = Losses()
+    read(body, losses)
+    assert losses.dropped == (dropped,)
+
+
+def test_a_tool_that_code_called_and_a_block_of_tomorrow() -> None:
+    losses = Losses()
+    newer = {"type": "of_tomorrow_tool_result", "content": []}
+    called = {"type": "tool_use", "id": "a", "name": "f", "input": {}, "caller": {"type": "code_execution_20260120"}}
+    found = parts(newer, called, role="assistant", losses=losses)
+    assert found[0] == Builtin(kind="of_tomorrow", raw=[newer], origin="anthropic.messages")
+    assert losses.dropped == ("messages.content.caller",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -64,8 +65,8 @@ def test_instructions_at_the_beginning_are_the_system_prompt() -> None:
 
 def test_turns_alternate_and_are_not_empty() -> None:
     found = written(
-        says("user", "a"), says("user", "", "b"), says("assistant", " \n"), says("assistant", "c"), says("assistant", "d"),
-        says("user", "  "), says("assistant", "e"), says("user", "f"),
+        says("user", "a"), says("user", "", "b"), says("assistant", " \n"), says("assistant", "c"),
+        says("assistant", "d"), says("user", "  "), says("assistant", "e"), says("user", "f"),
     )  # fmt: skip
     assert [(role, [block["text"] for block in content]) for role, content in found] == [
         ("user", ["a", "b"]),
@@ -391,7 +392,11 @@ def test_strict_tools() -> None:
 
 def test_custom_tools_are_functions_with_one_string() -> None:
     chat = Chat(
-        messages=[user(), says("assistant", ToolUse(id="a", name="run", arguments="print(1)", custom=True)), says("user", result("a"))],
+        messages=[
+            user(),
+            says("assistant", ToolUse(id="a", name="run", arguments="print(1)", custom=True)),
+            says("user", result("a")),
+        ],
         tools=[Tool(name="run", custom=True, format={"type": "grammar", "syntax": "lark", "definition": "start: /x/"})],
     )  # fmt: skip
     body = write(chat)
@@ -562,7 +567,8 @@ def test_room_to_think() -> None:
 
 
 SAMPLING: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
-    ("claude-3-5-sonnet-latest", {"temperature": 0.3, "top_p": 0.5, "top_k": 4}, {"temperature": 0.3, "top_p": 0.5, "top_k": 4}, set()),
+    ("claude-3-5-sonnet-latest", {"temperature": 0.3, "top_p": 0.5}, {"temperature": 0.3, "top_p": 0.5}, set()),
+    ("claude-3-5-sonnet-latest", {"top_k": 4}, {"top_k": 4}, set()),
     ("claude-sonnet-4-5", {"temperature": 0.3, "top_p": 0.5}, {"temperature": 0.3}, {"top_p"}),
     ("claude-sonnet-4-5", {"temperature": 1, "top_p": 1}, {}, set()),
     ("claude-sonnet-4-5", {"temperature": 1.7}, {}, {"temperature"}),
@@ -647,7 +653,7 @@ def test_turns_are_always_well_formed(messages: list[Message], ids: list[str], m
         return
     turns = body["messages"]
     assert turns[0]["role"] == "user"
-    for before, after in zip(turns, turns[1:], strict=False):
+    for before, after in pairwise(turns):
         assert before["role"] != after["role"]
         assert after["role"] != "system" or before["role"] == "user"
         uses = [block["id"] for block in before["content"] if block["type"] == "tool_use"]

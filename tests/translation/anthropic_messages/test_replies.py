@@ -109,6 +109,37 @@ def test_what_is_no_message(body: Any) -> None:
         DIALECT.read_reply(body)
 
 
+def test_an_error_that_came_as_a_success() -> None:
+    with pytest.raises(UpstreamFailed, match="Busy") as found:
+        DIALECT.read_reply({"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}})
+    assert found.value.status == 529
+
+
+BLOCKS: list[tuple[dict[str, Any], str, str]] = [
+    ({"type": "web_fetch_tool_result", "content": {"type": "web_fetch_result", "url": "https://a"}}, "url_context",
+     "https://a"),
+    ({"type": "code_execution_tool_result", "content": {"type": "code_execution_result", "stdout": "4"}},
+     "code_execution", "4"),
+    ({"type": "bash_code_execution_tool_result", "content": {"error_code": "unavailable"}}, "code_execution",
+     "unavailable"),
+    ({"type": "text_editor_code_execution_tool_result", "content": {"content": "x"}}, "code_execution", ""),
+    ({"type": "tool_search_tool_result", "content": {}}, "tool_search", ""),
+    ({"type": "advisor_tool_result", "content": {"type": "advisor_result", "text": "Do."}}, "advisor", "Do."),
+    ({"type": "mcp_tool_use", "id": "m", "name": "echo", "server_name": "s", "input": {}}, "mcp", ""),
+    ({"type": "mcp_tool_result", "content": [{"type": "text", "text": "hi"}]}, "mcp", "hi"),
+    ({"type": "container_upload", "file_id": "file_1"}, "container_upload", ""),
+    ({"type": "compaction", "content": "What was said."}, "compaction", "What was said."),
+    ({"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}, "fallback", ""),
+    ({"type": "of_tomorrow", "text": 5}, "of_tomorrow", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("block", "kind", "text"), BLOCKS)
+def test_blocks_of_tools_at_the_provider(block: dict[str, Any], kind: str, text: str) -> None:
+    part = DIALECT.read_reply(MESSAGE | {"content": [block]}).choices[0].parts[0]
+    assert part == Builtin(kind=kind, raw=[block], text=text, origin="anthropic.messages")
+
+
 @pytest.mark.parametrize(
     "body",
     [

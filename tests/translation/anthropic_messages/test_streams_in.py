@@ -248,3 +248,66 @@ def test_nonsense_never_breaks(events: list[dict[str, Any]]) -> None:
     found = [event for one in events for event in reader.feed(SsePart(b"data: " + json.dumps(one).encode() + b"\n\n"))]
     writer = DIALECT.writer(origin(), Losses())
     assert b"message_stop" in b"".join(writer.write(one) for one in [*found, Ended()] if not isinstance(one, Failed))
+
+
+def test_a_message_that_is_there_at_the_start() -> None:
+    """What the provider sends when code has called the client's tools and nothing is left to say."""
+    result = {"type": "code_execution_tool_result", "tool_use_id": "srvtoolu_1", "content": {"stdout": "4"}}
+    use = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"q": 1}}
+    message = {**START["message"], "content": [result, use], "stop_reason": "tool_use"}
+    events = read_stream(sse({"type": "message_start", "message": message}, {"type": "message_stop"}))
+    assert events == [
+        BEGAN,
+        Opened(0, 0, Builtin(kind="code_execution", raw=[result], text="4", origin=OWN)),
+        Closed(0, 0),
+        Opened(0, 1, ToolUse(id="toolu_1", name="look", arguments='{"q":1}', origin=OWN)),
+        Closed(0, 1),
+        Finished(0, "tools"),
+        Ended(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [(start(0, type="text", text="Hi"), "stop"), (start(0, type="tool_use", id="t", name="n", input={}), "tools")],
+)
+def test_an_end_without_a_reason(block: dict[str, Any], expected: str) -> None:
+    events = read_stream(sse(START, block, {"type": "message_stop"}))
+    assert isinstance(events[-3], Closed)
+    assert events[-2:] == [Finished(0, expected), Ended()]  # type: ignore[arg-type]
+
+
+def test_a_summary_of_the_conversation() -> None:
+    events = read_stream(
+        sse(
+            START,
+            start(0, type="compaction", content=None),
+            delta(0, "compaction_delta", content="What was said.", encrypted_content="Eo"),
+            stop(0),
+            *finish("compaction"),
+        )
+    )
+    raw = {"type": "compaction", "content": "What was said.", "encrypted_content": "Eo"}
+    assert events[1] == Opened(0, 0, Builtin(kind="compaction", raw=[raw], text="What was said.", origin=OWN))
+    assert Finished(0, "paused") in events
+
+
+def test_servers_that_are_only_alike() -> None:
+    """A second message_start, no `type` in the data, a block whose number comes twice, deltas of nobody's."""
+    chunks = [
+        b'event: message_start\ndata: {"message":{"id":"m","model":"x"}}\n\n',
+        sse(START, start(0, type="text", text=""), delta(7, "text_delta", text="lost")),
+        b'event: content_block_delta\ndata: {"index":0,"delta":{"type":"text_delta","text":"a"}}\n\n',
+        sse(start(0, type="text", text="b"), delta(0, "of_tomorrow", text=5), {"type": "of_tomorrow"}),
+        b"data: [DONE]\n\n",
+        sse(*finish()),
+    ]
+    assert read_stream(*chunks)[:7] == [
+        Began("m", "x"),
+        Opened(0, 0, Text(text="")),
+        Grew(0, 0, "a"),
+        Closed(0, 0),
+        Opened(0, 1, Text(text="b")),
+        Closed(0, 1),
+        Finished(0, "stop"),
+    ]

@@ -295,3 +295,35 @@ def test_nonsense_is_refused_and_no_more(body: Json) -> None:
     except Refusal as refusal:
         if refusal.status != 400:
             raise
+
+
+def test_what_only_googles_search_can_be_told_is_named() -> None:
+    search = {"exclude_domains": ["a.example", 5], "timeRangeFilter": {"startTime": "2026-01-01T00:00:00Z"}}
+    losses = Losses()
+    body = {"contents": "Hi", "tools": [{"googleSearch": search}, {"codeExecution": {}}, {"fileSearch": {"topK": 3}}]}
+    chat = GeminiGenerate().read_call(body, "/v1beta/models/m:generateContent", losses)
+    assert [tool.kind for tool in chat.builtin_tools] == ["web_search", "code_execution", "file_search"]
+    assert chat.builtin_tools[0].blocked_domains == ["a.example"]
+    assert losses.dropped == ("tools.googleSearch.timeRangeFilter",)
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "is_error"),
+    [
+        ({"output": "a"}, "a", False),
+        ({"result": {"b": 1}}, '{"b":1}', False),
+        ({"error": "no"}, "no", True),
+        ({"return_value": 42}, '{"return_value":42}', False),
+        ({"name": "f", "content": "a"}, "a", False),
+        ({"name": "Ada", "content": "a"}, '{"name":"Ada","content":"a"}', False),
+        ({"error": "no", "code": 5}, '{"error":"no","code":5}', False),
+    ],
+)
+def test_results_as_clients_write_them(response: Any, text: str, is_error: bool) -> None:
+    contents = [
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": response}}]},
+    ]
+    chat = GeminiGenerate().read_call({"contents": contents}, "/v1beta/models/m:generateContent", Losses())
+    found = chat.messages[1].parts[0]
+    assert isinstance(found, ToolResult) and (found.parts, found.is_error) == ([Text(text=text)], is_error)

@@ -89,6 +89,14 @@ def test_texts_and_roles() -> None:
     assert dropped == ()
 
 
+@pytest.mark.parametrize("first", ["user", "assistant"])
+def test_an_instruction_for_a_model_that_takes_none(first: Any) -> None:
+    said = [Message(role="system", parts=[Text(text="be brief")]), Message(role=first, parts=[Text(text="hello")])]
+    body, dropped = write(said, "gemma-3-27b-it")
+    parts = [part["text"] for content in body["contents"] for part in content["parts"]]
+    assert "systemInstruction" not in body and parts == ["be brief", "hello"] and dropped == ("messages.role",)
+
+
 def test_a_system_prompt_alone_is_what_the_user_says() -> None:
     assert write([Message(role="system", parts=[Text(text="go")])])[0] == {
         "contents": [{"role": "user", "parts": [{"text": "go"}]}]
@@ -116,7 +124,8 @@ def dialogue(seal: str = "", origin: str = "") -> list[Message]:
 
 
 def test_calls_and_results_of_tools() -> None:
-    contents = write(dialogue())[0]["contents"]
+    contents = write(dialogue(), "gemini-3.1-flash-lite")[0]["contents"]
+    assert contents[1]["parts"][0].pop("thoughtSignature") == SKIP
     assert contents[1]["parts"] == [
         {"functionCall": {"name": "f", "args": {"x": 1}, "id": "a"}},
         {"functionCall": {"name": "g", "args": {}, "id": "b"}},
@@ -125,6 +134,38 @@ def test_calls_and_results_of_tools() -> None:
         {"functionResponse": {"name": "f", "response": {"output": "1"}, "id": "a"}},
         {"functionResponse": {"name": "g", "response": {"error": "no"}, "id": "b"}},
     ]
+
+
+def test_models_without_ids_get_results_in_the_order_of_their_calls() -> None:
+    messages = dialogue()
+    messages[2].parts, messages[3].parts = messages[3].parts, messages[2].parts
+    for model, ids in (("gemini-2.5-flash", [None, None]), ("gemini-3-flash-preview", ["a", "b"])):
+        contents = write(messages, model)[0]["contents"]
+        assert [part["functionCall"].get("id") for part in contents[1]["parts"]] == ids
+        results = [part["functionResponse"] for part in contents[2]["parts"]]
+        assert [(one.get("id"), one["name"]) for one in results] == list(zip(ids, "fg", strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "goes_on"),
+    [
+        ("gemini-2.5-pro", True),
+        ("gemini-3-pro-preview", True),
+        ("gemini-3.1-flash-lite", True),
+        ("gemini-3.5-flash", True),
+        ("gemini-3.5-flash-lite", False),
+        ("gemini-3.6-flash", False),
+        ("gemini-flash-latest", False),
+        ("gemma-3-27b-it", True),
+    ],
+)
+def test_newest_models_neither_sample_nor_go_on_with_an_answer(model: str, goes_on: bool) -> None:
+    messages = [HELLO, Message(role="assistant", parts=[Text(text="Once")])]
+    body, dropped = write(messages, model, temperature=0.2, top_p=0.9, top_k=5)
+    assert (body["contents"][-1]["role"] == "model") == goes_on
+    assert ("generationConfig" in body) == goes_on
+    assert dropped == (() if goes_on else ("messages", "temperature", "top_p", "top_k"))
+    assert write(model=model, temperature=1, top_p=1)[1] == ()
 
 
 @pytest.mark.parametrize(
@@ -289,6 +330,12 @@ def test_names_are_mapped_and_mapped_back(name: str) -> None:
         ("gemini-3-flash-preview", ReasoningWish(effort="minimal"), {"thinkingLevel": "MINIMAL"}),
         ("gemini-3-flash-preview", ReasoningWish(budget=20_000), {"thinkingLevel": "HIGH"}),
         ("gemini-3-flash-preview", ReasoningWish(summary="auto"), {"includeThoughts": True}),
+        ("gemini-3.6-flash", ReasoningWish(effort="none"), {"thinkingLevel": "MINIMAL"}),
+        ("gemini-3.7-flash", ReasoningWish(effort="minimal"), {"thinkingLevel": "LOW"}),
+        ("gemini-flash-latest", ReasoningWish(effort="none"), {"thinkingLevel": "LOW"}),
+        ("gemini-3.5-flash-lite", ReasoningWish(effort="none"), {"thinkingLevel": "MINIMAL"}),
+        ("gemini-3.1-flash-image", ReasoningWish(effort="medium"), {"thinkingLevel": "HIGH"}),
+        ("gemini-2.5-flash-image", ReasoningWish(effort="high"), None),
         ("gemini-2.0-flash", ReasoningWish(effort="high"), None),
     ],
 )
@@ -299,12 +346,38 @@ def test_thinking(model: str, wish: ReasoningWish, expected: Json | None) -> Non
 def test_sampling() -> None:
     found = config(
         temperature=0.5, top_p=0.9, top_k=-1, max_tokens=7, stop=list("abcdefg"), n=12, seed=2**40 + 1, logprobs=3,
-        frequency_penalty=0.1, presence_penalty=0.2,
+        frequency_penalty=0.1, presence_penalty=0.2, model="gemini-2.0-flash",
     )  # fmt: skip
     assert found == {
         "temperature": 0.5, "topP": 0.9, "presencePenalty": 0.2, "frequencyPenalty": 0.1, "maxOutputTokens": 7,
         "seed": 1, "stopSequences": list("abcde"), "candidateCount": 8, "responseLogprobs": True, "logprobs": 3,
     }  # fmt: skip
+
+
+def test_penalties_are_refused_by_newer_models() -> None:
+    assert write(frequency_penalty=0, presence_penalty=0.0) == (
+        {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
+        (),
+    )
+    body, dropped = write(frequency_penalty=0.1, presence_penalty=-1)
+    assert "generationConfig" not in body and set(dropped) == {"frequency_penalty", "presence_penalty"}
+
+
+def test_metadata_are_labels_on_vertex() -> None:
+    metadata = {"team": "a-1", "Upper": "x", "cost": "has spaces"}
+    body, dropped = write(provider="vertex-eu", metadata=metadata)
+    assert body["labels"] == {"team": "a-1"} and dropped == ("metadata",)
+    assert write(provider="vertex", metadata={"team": "a-1"})[1] == ()
+    body, dropped = write(metadata={"team": "a-1"})
+    assert "labels" not in body and dropped == ("metadata",)
+
+
+def test_no_json_where_a_tool_has_to_be_called() -> None:
+    wanted = OutputFormat(kind="json")
+    fields: Json = {"model": "gemini-3-flash-preview", "output": wanted, "tools": [Tool(name="f")]}
+    assert write(**fields)[0]["generationConfig"] == {"responseMimeType": "application/json"}
+    body, dropped = write(**fields, tool_choice=ToolChoice(mode="required"))
+    assert "generationConfig" not in body and dropped == ("response_format",)
 
 
 def test_structured_output() -> None:
@@ -324,8 +397,9 @@ def test_what_gemini_lacks_is_reported() -> None:
 
 def test_quirks_of_a_server() -> None:
     chat = Chat(model="m", messages=[HELLO], seed=1, max_tokens=99)
-    traits = Traits(drop=frozenset(["seed"]), max_output=50)
-    assert GeminiGenerate().write_call(chat, traits, Losses())["generationConfig"] == {"maxOutputTokens": 50}
+    traits, losses = Traits(drop=frozenset(["seed"]), max_output=50), Losses()
+    assert GeminiGenerate().write_call(chat, traits, losses)["generationConfig"] == {"maxOutputTokens": 50}
+    assert losses.dropped == ("seed",)
 
 
 def test_paths() -> None:

@@ -116,6 +116,55 @@ def test_finish_reasons(reason: str | None, finish: str) -> None:
     assert choice_of({"text": "x"}, reason=reason).finish == finish
 
 
+def test_an_error_that_came_as_a_success() -> None:
+    error = {"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE"}}
+    with pytest.raises(UpstreamFailed, match="Busy") as found:
+        GEMINI.read_reply(error)
+    assert found.value.status == 503
+
+
+def test_names_in_snake_case() -> None:
+    body = {
+        "candidates": [{"content": {"parts": [{"function_call": {"name": "f"}, "thought_signature": "c2ln"}]},
+                        "finish_reason": "STOP"}],
+        "usage_metadata": {"prompt_token_count": 3, "candidates_token_count": 2, "service_tier": "priority"},
+        "model_version": "g",
+        "response_id": "r",
+    }  # fmt: skip
+    answer = GEMINI.read_reply(body)
+    assert (answer.id, answer.model, answer.usage) == ("r", "g", Usage(input=3, output=2))
+    assert (answer.choices[0].finish, answer.service_tier) == ("tools", "priority")
+    use = answer.choices[0].parts[0]
+    assert isinstance(use, ToolUse) and (use.name, use.seal) == ("f", "c2ln")
+
+
+@pytest.mark.parametrize("content", [{}, None, {"role": "model"}, {"parts": []}, {"parts": [{"text": ""}]}])
+def test_a_candidate_with_nothing_in_it(content: Any) -> None:
+    answer = GEMINI.read_reply({"candidates": [{"content": content, "finishReason": "NO_IMAGE", "index": 0}]})
+    assert answer.choices == [Choice(finish="stop")]
+
+
+def test_the_signature_of_a_step_at_google_stays_in_it() -> None:
+    step = {"executableCode": {"code": "1", "language": "PYTHON"}, "thoughtSignature": "c2ln"}
+    assert choice_of(step).parts == [Builtin(kind="code_execution", raw=[step], text="1", origin="gemini.generate")]
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "text"),
+    [
+        ({"toolCall": {"toolType": "GOOGLE_SEARCH_WEB", "id": "a", "args": {"queries": ["x", "y"]}}}, "web_search",
+         "x\ny"),
+        ({"toolCall": {"toolType": "FILE_SEARCH", "id": "a"}, "thoughtSignature": "c2ln"}, "file_search", ""),
+        ({"toolCall": {"toolType": 5, "args": {"queries": [5]}}}, "toolCall", ""),
+        ({"toolCall": []}, "toolCall", ""),
+        ({"toolResponse": {"toolType": "FILE_SEARCH", "id": "a", "response": {}}}, "toolResponse", ""),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "output": "no"}}, "code_execution", "no"),
+    ],
+)  # fmt: skip
+def test_steps_at_google(part: Json, kind: str, text: str) -> None:
+    assert choice_of(part).parts == [Builtin(kind=kind, raw=[part], text=text, origin="gemini.generate")]
+
+
 def test_a_blocked_prompt() -> None:
     answer = GEMINI.read_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 1}})
     assert (answer.blocked, answer.choices) == ("SAFETY", [])
@@ -204,6 +253,12 @@ def test_reasons(finish: Any, reason: str) -> None:
     found = candidate_of(finish=finish)
     assert found["finishReason"] == reason
     assert found["content"] == {"parts": [{"text": ""}], "role": "model"}  # clients want a part
+
+
+def test_what_was_searched_for_and_not_what_was_found() -> None:
+    asked = Builtin(kind="web_search", raw=[{"type": "server_tool_use"}], text="rain?", origin="anthropic.messages")
+    found = Builtin(kind="web_search", raw=[{"type": "web_search_tool_result"}], text="A", origin="anthropic.messages")
+    assert candidate_of(asked, found, Text(text="x"))["groundingMetadata"] == {"webSearchQueries": ["rain?"]}
 
 
 def test_sealed_thoughts_travel_with_thought_and_call() -> None:

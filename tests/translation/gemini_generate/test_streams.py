@@ -179,6 +179,107 @@ def test_what_is_no_stream(data: bytes) -> None:
         read(SseFramer(), data)
 
 
+def test_a_signature_without_a_text_belongs_to_the_text_before_it() -> None:
+    """The last chunk of newer models holds nothing but it, and the sources of the text."""
+    grounding = {"groundingChunks": [{"web": {"uri": "https://a", "title": "A"}}],
+                 "groundingSupports": [{"segment": {"endIndex": 2}, "groundingChunkIndices": [0]}]}  # fmt: skip
+    last = chunk({"text": "", "thoughtSignature": "c2ln"}, reason="STOP")
+    last["candidates"][0]["groundingMetadata"] = grounding
+    events = events_of(
+        chunk({"text": "Yes"}), chunk({"text": "", "thoughtSignature": "b25l"}), chunk({"text": "!"}), last
+    )
+    assert events[1:4] == [Opened(0, 0, Text(text="")), Grew(0, 0, "Yes"), Grew(0, 0, "!")]
+    cited = events[4]
+    assert isinstance(cited, Cited) and (cited.citation.url, cited.citation.end) == ("https://a", 2)
+    assert events[5:] == [
+        Closed(0, 0),
+        Opened(0, 1, Reasoning(seal="b25l", origin=OWN)),
+        Closed(0, 1),
+        Opened(0, 2, Reasoning(seal="c2ln", origin=OWN)),
+        Closed(0, 2),
+        Finished(0, "stop"),
+        Ended(),
+    ]
+
+
+def uses_of(*chunks: Any) -> list[tuple[str, Any, str]]:
+    parts = [event.part for event in events_of(*chunks) if isinstance(event, Opened)]
+    return [(part.name, json.loads(part.arguments), part.seal) for part in parts if isinstance(part, ToolUse)]
+
+
+def piece(path: str = "", go_on: bool = True, **value: Any) -> Json:
+    call: Json = {"willContinue": True} if go_on else {}
+    if path:
+        call["partialArgs"] = [{"jsonPath": path, **value}]
+    return chunk({"functionCall": call})
+
+
+def named(name: str, **more: Any) -> Json:
+    return chunk({"functionCall": {"name": name, "willContinue": True}, **more})
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([piece("$.a", stringValue="x", go_on=False)], {"a": "x"}),
+        ([piece("$.a", stringValue="x"), piece("$.a", stringValue="y"), piece(go_on=False)], {"a": "xy"}),
+        (
+            [
+                piece("$.o[0].n", stringValue="x"),
+                piece("$.o[0].p", numberValue=0.5),
+                piece(),
+                piece("$.o[1]['k.l']", boolValue=False),
+                piece("$.z", nullValue="NULL_VALUE", go_on=False),
+            ],
+            {"o": [{"n": "x", "p": 0.5}, {"k.l": False}], "z": None},
+        ),
+        ([piece("$.a", stringValue="x"), chunk({"text": ""}, reason="STOP")], {"a": "x"}),
+        ([piece("$.a", stringValue="x")], {"a": "x"}),
+        ([piece("$.a.b", numberValue=1), piece("$.a[0]", numberValue=2), piece(go_on=False)], {"a": {"b": 1}}),
+        ([piece("$.a[99999999]", numberValue=1), piece("nonsense", numberValue=2), piece(go_on=False)], {"a": []}),
+        ([piece(go_on=False)], {}),
+    ],
+)
+def test_arguments_in_pieces(chunks: list[Json], expected: Json) -> None:
+    assert uses_of(named("f", thoughtSignature="c2ln"), *chunks) == [("f", expected, "c2ln")]
+
+
+def test_calls_one_after_the_other_in_pieces() -> None:
+    found = uses_of(
+        chunk({"functionCall": {"name": "none"}}), named("f"), piece("$.a", numberValue=1), piece(go_on=False),
+        named("f"), piece("$.a", numberValue=2), named("g"),
+        chunk({"functionCall": {"name": "whole", "args": {"b": 3}}}),
+    )  # fmt: skip
+    assert [(name, args) for name, args, _ in found] == [
+        ("none", {}), ("f", {"a": 1}), ("f", {"a": 2}), ("g", {}), ("whole", {"b": 3})
+    ]  # fmt: skip
+
+
+_junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(["name", "args", "willContinue", "partialArgs", "jsonPath", "stringValue", "functionCall"]),
+        inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_junk, max_size=4))
+def test_calls_that_make_no_sense_are_passed_over(calls: list[Any]) -> None:
+    events = read(SseFramer(), sse(*[chunk({"functionCall": call}) for call in calls]))
+    assert isinstance(events[-1], Ended)
+
+
+@pytest.mark.parametrize(
+    ("counts", "tier"),
+    [({"serviceTier": "flex"}, "flex"), ({"serviceTier": "standard"}, "default"), ({"trafficType": "ON_DEMAND"}, "")],
+)
+def test_the_service_tier(counts: Json, tier: str) -> None:
+    began = events_of(chunk({"text": "a"}, reason="STOP", usageMetadata={"promptTokenCount": 1, **counts}))[0]
+    assert isinstance(began, Began) and began.service_tier == tier
+
+
 # ── write ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -257,7 +358,8 @@ def test_a_written_stream() -> None:
 
 def test_an_array_holds_the_same() -> None:
     assert checked(json.loads(write(EVENTS, ARRAY))) == chunks_in(write(EVENTS))
-    assert json.loads(write([Ended()], ARRAY)) == []
+    (only,) = json.loads(write([Ended()], ARRAY))
+    assert only["candidates"][0]["finishReason"] == "STOP"
 
 
 def test_code_assist_gets_its_envelope() -> None:

@@ -262,6 +262,65 @@ def test_tools() -> None:
     assert chat.builtin_tools[1].location == {"city": "Bern"}
 
 
+@pytest.mark.parametrize(
+    ("body", "name", "value"),
+    [
+        ({"top_k": -1}, "top_k", None),
+        ({"top_k": 0}, "top_k", None),
+        ({"top_k": 7}, "top_k", 7),
+        ({"stop": ""}, "stop", []),
+        ({"stop": ["a", ""]}, "stop", ["a"]),
+        ({"reasoning_effort": "default"}, "reasoning", None),
+        ({"tool_choice": {"type": "auto"}}, "tool_choice", ToolChoice()),
+        ({"tool_choice": {"type": "any"}}, "tool_choice", ToolChoice(mode="required")),
+        (
+            {"response_format": {"type": "json_object", "schema": {"type": "object"}}},
+            "output",
+            OutputFormat(kind="schema", schema={"type": "object"}),
+        ),
+    ],
+)
+def test_what_compatible_servers_take_besides(body: Any, name: str, value: Any) -> None:
+    losses = Losses()
+    assert getattr(read(body, losses), name) == value
+    assert losses.dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ({"type": "document_url", "document_url": "https://e.example/a.pdf", "document_name": "a.pdf"},
+         Media(kind="document", url="https://e.example/a.pdf", name="a.pdf")),
+        ({"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,AAAA"}},
+         Media(kind="audio", mime="audio/wav", data="AAAA")),
+        ({"type": "video_url", "video_url": "https://e.example/a.mp4"},
+         Media(kind="video", url="https://e.example/a.mp4")),
+        ({"type": "text", "text": "a", "copilot_cache_control": {"type": "ephemeral"}}, Text(text="a", cache="5m")),
+    ],
+)  # fmt: skip
+def test_entries_of_compatible_servers(entry: Any, part: Any) -> None:
+    losses = Losses()
+    assert read({"messages": [{"role": "user", "content": [entry]}]}, losses).messages[0].parts == [part]
+    assert losses.dropped == ()
+
+
+def test_a_cache_mark_of_a_whole_message() -> None:
+    marked = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+    for name in ("cache_control", "copilot_cache_control"):
+        losses = Losses(refuse=True)
+        (message,) = read({"messages": [{**marked, name: {"type": "ephemeral"}}]}, losses).messages
+        assert [part.cache for part in message.parts] == ["", "5m"]
+
+
+def test_nothing_of_a_tool_is_lost_in_silence() -> None:
+    losses = Losses()
+    function = {"type": "function", "function": {"name": "f"}, "defer_loading": True, "strict": None}
+    custom = {"type": "custom", "custom": {"name": "c", "more": 1}}
+    search = {"user_location": {"type": "approximate", "approximate": {"city": "Bern"}}, "sites": ["x"]}
+    read({"tools": [function, custom], "web_search_options": search}, losses)
+    assert set(losses.dropped) == {"tools.defer_loading", "tools.custom.more", "web_search_options.sites"}
+
+
 def test_what_the_form_does_not_hold_is_reported() -> None:
     losses = Losses()
     body = {

@@ -67,7 +67,7 @@ def row(name: str, model: str = "m") -> Traits:
 
 
 EVERYTHING = Chat(
-    model="gpt-4o",
+    model="my-deployment",
     messages=[
         Message(role="developer", parts=[Text(text="d")]),
         user(Text(text="look"), Media(kind="image", mime="image/png", data="AAAA", detail="low")),
@@ -210,6 +210,7 @@ def test_a_stream_is_asked_for_usage() -> None:
         ("gpt-5.2", ReasoningWish(effort="max"), False, "xhigh"),
         ("gpt-5-chat-latest", None, True, None),
         ("openai/gpt-5", ReasoningWish(effort="high"), False, "high"),
+        ("openai/gpt-oss-120b", ReasoningWish(effort="max"), True, "high"),
         ("llama", ReasoningWish(effort="high"), True, "high"),
     ],
 )
@@ -220,6 +221,26 @@ def test_models_that_think(model: str, wish: ReasoningWish | None, kept: bool, e
     assert ("temperature" in losses.dropped) is not kept
     assert body.get("reasoning_effort") == effort
     assert "top_p" not in losses.dropped  # 1 is the default
+
+
+@pytest.mark.parametrize(
+    ("model", "dropped"),
+    [
+        ("gpt-4o", ("verbosity",)),
+        ("gpt-5-chat-latest", ("verbosity",)),
+        ("o3", ("stop", "verbosity")),
+        ("gpt-5", ("stop",)),
+        ("gpt-5.2", ("stop",)),
+        ("gpt-oss-20b", ()),
+        ("my-deployment", ()),
+    ],
+)
+def test_models_take_stop_and_verbosity_or_do_not(model: str, dropped: tuple[str, ...]) -> None:
+    losses = Losses()
+    body = asked(losses, model, stop=["x"], verbosity="low")
+    assert losses.dropped == dropped
+    assert {"stop", "verbosity"} - body.keys() == set(dropped)
+    assert asked(losses, "gpt-4o", verbosity="medium") and losses.dropped == dropped
 
 
 def test_the_limit_is_the_models() -> None:
@@ -300,8 +321,39 @@ def test_groq() -> None:
         messages=[Message(role="user", parts=[Text(text="a")], name="bob")], n=1, reasoning=ReasoningWish(effort="max")
     )
     body = fitted("groq", named, "qwen/qwen3-32b", losses)
-    assert losses.dropped == ("messages.name",)
-    assert (body["reasoning_format"], body["reasoning_effort"]) == ("parsed", "high")
+    assert losses.dropped == ("messages.name", "reasoning_effort")
+    assert body["reasoning_format"] == "parsed" and "reasoning_effort" not in body
+    quiet = Chat(messages=named.messages, reasoning=ReasoningWish(effort="none", show=False))
+    body = fitted("groq", quiet, "qwen/qwen3-32b")
+    assert (body["reasoning_format"], body["reasoning_effort"]) == ("hidden", "none")
+    unasked = Chat(messages=named.messages)
+    assert fitted("groq", unasked, "qwen/qwen3-32b")["reasoning_format"] == "parsed"  # else thoughts are in the text
+    assert "reasoning_format" not in fitted("groq", unasked, "openai/gpt-oss-20b")
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "effort", "written"),
+    [
+        ("groq", "openai/gpt-oss-120b", "none", "low"),
+        ("groq", "openai/gpt-oss-120b", "xhigh", "high"),
+        ("groq", "llama-3.3-70b-versatile", "high", None),
+        ("mistral", "mistral-large-4", "low", "high"),
+        ("mistral", "mistral-small-latest", "medium", "high"),
+        ("mistral", "codestral-latest", "high", None),
+        ("xai", "grok-4.3", "none", "none"),
+        ("xai", "grok-4.5", "none", "low"),
+        ("xai", "grok-3-mini", "medium", "low"),
+        ("xai", "grok-4.20-reasoning", "high", None),
+        ("deepseek", "deepseek-chat", "medium", "low"),
+        ("ollama", "gpt-oss:20b", "high", "high"),
+        ("ollama", "llama3.2", "high", None),
+        ("generic", "gpt-oss-20b", "minimal", "low"),
+        ("openai", "gpt-5-pro", "low", "high"),
+    ],
+)
+def test_efforts_that_servers_take(provider: str, model: str, effort: Any, written: str | None) -> None:
+    body = fitted(provider, Chat(messages=[], reasoning=ReasoningWish(effort=effort)), model)
+    assert body.get("reasoning_effort") == written
 
 
 def test_deepseek() -> None:
@@ -348,11 +400,44 @@ def test_xai() -> None:
     assert fitted("xai", wished, "grok-4.20-non-reasoning")["stop"] == ["a"]
 
 
-def test_geminis_compatible_api() -> None:
+def test_ids_that_are_too_long() -> None:
+    long = "toolu_" + "x" * 60
+    turns = [assistant(ToolUse(id=long, name="f")), user(ToolResult(id=long, parts=[Text(text="1")]))]
+    metadata = {str(n): "v" for n in range(20)}
+    losses = Losses()
+    chat = Chat(model="m", messages=turns, user="u" * 150, cache_key="k", metadata=metadata, store=True)
+    body = written(chat, losses)
+    id = body["messages"][0]["tool_calls"][0]["id"]
+    assert len(id) == 40 and id == body["messages"][1]["tool_call_id"]
+    assert len(body["user"]) <= 64 and body["prompt_cache_key"] == "k"
+    assert len(body["metadata"]) == 16 and losses.dropped == ("metadata",)
+
+
+def test_what_the_api_cannot_say_leaves_no_empty_message() -> None:
+    step = Builtin(kind="web_search", raw=[{}], origin="x")
+    turns = [user(Text(text="a")), assistant(step), Message(role="user", parts=[step]), assistant(Reasoning(text="r"))]
+    body = written(Chat(model="m", messages=[*turns, assistant(step, Text(text="b")), user(Text(text=""))]))
+    assert [(one["role"], one["content"]) for one in body["messages"]] == [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", ""),
+    ]
+
+
+def test_copilots_thoughts_go_back_as_they_came() -> None:
+    thought = Reasoning(text="why", seal='{"reasoning_opaque":"op"}', origin="openai.chat")
+    chat = Chat(messages=[assistant(thought, Text(text="so"))])
+    body = written(chat, words={"past_reasoning": "reasoning_text"})
+    assert body["messages"] == [
+        {"role": "assistant", "content": "so", "reasoning_text": "why", "reasoning_opaque": "op"}
+    ]
+
+
+def test_a_server_that_wants_its_signatures_back() -> None:
     chat = Chat(messages=[assistant(ToolUse(id="a", name="f", seal="sig", origin="gemini.generate"))])
-    call = fitted("gemini", chat)["messages"][0]["tool_calls"][0]
+    call = written(chat, words={"tool_seals": "yes"})["messages"][0]["tool_calls"][0]
     assert call["extra_content"] == {"google": {"thought_signature": "sig"}}
-    assert CHAT.fetches(row("gemini")) == frozenset() != CHAT.fetches(row("openai"))
+    assert "extra_content" not in written(chat)["messages"][0]["tool_calls"][0]
 
 
 def test_ollama_and_others() -> None:

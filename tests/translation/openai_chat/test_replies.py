@@ -244,13 +244,52 @@ def test_a_client_that_knows_only_functions() -> None:
     [
         ({"error": {"message": "slow", "type": "tokens", "code": "rate_limit_exceeded"}}, 429, "slow", "tokens", True),
         ({"error": {"message": "pay", "code": "insufficient_quota"}}, 429, "pay", "insufficient_quota", False),
-        ([{"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}], 400, "bad", "server_error", False),
+        (
+            [{"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}],
+            400,
+            "bad",
+            "invalid_request_error",
+            False,
+        ),
         (
             {"detail": [{"loc": ["body"], "msg": "Field required"}]},
             422,
-            "Field required",
+            "body: Field required",
             "invalid_request_error",
             False,
+        ),
+        (  # Mistral
+            {
+                "object": "error",
+                "message": {
+                    "detail": [{"type": "extra_forbidden", "loc": ["body", "n"], "msg": "no", "input": "secret"}]
+                },
+                "type": "invalid_request_error",
+                "code": None,
+            },
+            422,
+            "body.n: no",
+            "invalid_request_error",
+            False,
+        ),
+        (
+            {"code": "Client specified …", "error": "Argument not supported: stop"},
+            400,
+            "Argument not supported: stop",
+            "invalid_request_error",
+            False,
+        ),  # xAI
+        ({"error": {"code": 429, "message": "slow", "metadata": {"raw": "{}"}}}, 429, "slow", "rate_limit_error", True),
+        ({"error": {"code": "429", "message": "slow"}}, 429, "slow", "rate_limit_error", True),  # Azure
+        ({"error": {"code": "DeploymentNotFound", "message": "?"}}, 404, "?", "DeploymentNotFound", False),
+        ({"error": {"message": "long", "code": 402}}, 402, "long", "invalid_request_error", False),
+        ({"errors": [{"message": "gone"}]}, 502, "gone", "server_error", True),
+        (
+            {"error": {"message": {"error": {"message": {"error": {}}}}}},
+            500,
+            "The provider answered with status 500.",
+            "server_error",
+            True,
         ),
         ({"message": "Unauthorized"}, 401, "Unauthorized", "authentication_error", False),
         (None, 502, "The provider answered with status 502.", "server_error", True),

@@ -368,6 +368,35 @@ def test_what_is_wrong_is_named(body: Any, field: str) -> None:
     assert caught.value.param == field
 
 
+def test_a_result_of_no_call_is_refused() -> None:
+    orphan = {"type": "function_call_output", "call_id": "c9", "output": "x"}
+    with pytest.raises(Invalid) as caught:
+        chat({"model": "m", "input": [{"role": "user", "content": "hi"}, orphan]})
+    assert caught.value.param == "input[1].call_id"
+
+
+def test_what_answers_no_call() -> None:
+    """An asynchronous tool's output, and Codex's results of the shell that is OpenAI's tool."""
+    late = {"type": "function_call_output", "name": "watch", "output": "it rains"}
+    shell = {"type": "local_shell_call", "call_id": "c1", "action": {"type": "exec", "command": ["ls"]}}
+    result = {"type": "function_call_output", "call_id": "c1", "output": "a.txt"}
+    found = chat({"model": "m", "input": [late, shell, result, {"role": "user", "content": "hi"}]}).messages
+    assert found[0].parts == [Text(text="Output of the tool watch:"), Text(text="it rains")]
+    assert [[type(part) for part in one.parts] for one in found[1:]] == [[Builtin], [Builtin], [Text]]
+    assert isinstance(found[2].parts[0], Builtin) and found[2].parts[0].text == "a.txt"
+
+
+def test_what_only_made_things_cheaper_and_what_did_not() -> None:
+    losses = Losses(refuse=True)
+    tool = {"type": "function", "name": "f", "parameters": {}, "strict": None, "defer_loading": True}
+    search = {"type": "web_search", "external_web_access": True, "search_content_types": ["text"]}
+    chat({"model": "m", "input": "hi", "tools": [tool, search]}, losses)
+    assert losses.dropped == ("tools.defer_loading",)
+    losses = Losses()
+    chat({"model": "m", "input": "hi", "tools": [{**search, "external_web_access": False}]}, losses)
+    assert losses.dropped == ("tools.external_web_access",)
+
+
 def test_a_reference_to_thoughts_may_be_left_out() -> None:
     losses = Losses()
     assert chat({"input": [{"type": "item_reference", "id": "rs_1"}]}, losses).messages == []

@@ -26,7 +26,7 @@ from shin_gateway.translation.form import (
     ToolUse,
 )
 from shin_gateway.translation.losses import Losses
-from shin_gateway.translation.openai_responses.models import model_of, nearest
+from shin_gateway.translation.openai_models import model_of, nearest
 from shin_gateway.translation.translator import Traits
 from tests.translation.openai_responses.sdk import DIALECT, accepts_call, chat
 
@@ -252,12 +252,12 @@ def test_tools_of_others() -> None:
         (OutputFormat(kind="schema", schema=SCHEMA), {"type": "json_schema", "name": "answer", "schema": SCHEMA}),
         (
             OutputFormat(kind="schema", name="my answer", schema=SCHEMA, strict=True, description="D"),
-            {"type": "json_schema", "name": "my_answer_acf8b9d3", "schema": SCHEMA, "strict": True, "description": "D"},
+            {"type": "json_schema", "name": "my_answer_f18b4e55", "schema": SCHEMA, "strict": True, "description": "D"},
         ),
     ],
 )
 def test_the_form_of_the_answer(output: OutputFormat, expected: Any) -> None:
-    assert body(output=output, verbosity="low")["text"] == {"format": expected, "verbosity": "low"}
+    assert body(model="gpt-5", output=output, verbosity="low")["text"] == {"format": expected, "verbosity": "low"}
 
 
 def test_json_is_mentioned_once() -> None:
@@ -349,7 +349,7 @@ def test_quirks_of_a_server() -> None:
 )  # fmt: skip
 def test_models(name: str, reasons: bool | None) -> None:
     assert model_of(name).reasons is reasons
-    assert nearest("low", model_of(name)) == "low"
+    assert nearest("low", model_of(name).efforts) == "low"
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)

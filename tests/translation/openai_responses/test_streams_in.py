@@ -29,6 +29,7 @@ from shin_gateway.translation.form import (
     Sealed,
     Text,
     ToolUse,
+    Transcribed,
     UsageTold,
 )
 from tests.translation.openai_responses.sdk import DIALECT, read_stream
@@ -352,6 +353,55 @@ def test_a_last_event_that_leaves_items_out(id: str) -> None:
     found = read_stream(sse(*events, completed({**call, "id": id})))
     is_orderly(found)
     assert shape(found) == [("ToolUse", '{"a":1}')]
+
+
+def test_a_search_of_the_providers_own_is_no_call() -> None:
+    """Perplexity announces one as a call that is complete, and puts its results in the call's place."""
+    call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "search_web", "arguments": "{}"}
+    events = read_stream(
+        sse(
+            {"type": "response.created", "response": {"id": "r", "model": "m"}},
+            {"type": "response.output_item.added", "output_index": 0, "item": {**call, "status": "completed"}},
+            {"type": "response.reasoning.search_results", "results": []},
+            {
+                "type": "response.output_item.done",
+                "output_index": 0,
+                "item": {"type": "search_results", "queries": ["q"]},
+            },
+            {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "a"},
+            {"type": "response.completed", "response": {"status": "completed", "output": []}},
+        )
+    )
+    parts = [event.part for event in events if isinstance(event, Opened)]
+    assert [type(part) for part in parts] == [Builtin, Text]
+    assert [event.finish for event in events if isinstance(event, Finished)] == ["stop"]
+
+
+def test_a_call_announced_as_complete() -> None:
+    call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": ""}
+    events = read_stream(
+        sse(
+            {"type": "response.output_item.added", "output_index": 0, "item": {**call, "status": "completed"}},
+            {"type": "response.function_call_arguments.delta", "output_index": 0, "item_id": "fc", "delta": "{}"},
+            {"type": "response.output_item.done", "output_index": 0, "item": {**call, "arguments": "{}"}},
+            {"type": "response.completed", "response": {"status": "completed", "output": []}},
+        )
+    )
+    assert [event.part for event in events if isinstance(event, Opened)] == [ToolUse(id="c", name="f", origin=ORIGIN)]
+    assert [event.text for event in events if isinstance(event, Grew)] == ["{}"]
+
+
+def test_sound() -> None:
+    events = read_stream(
+        sse(
+            {"type": "response.audio.delta", "delta": "AAAA"},
+            {"type": "response.audio.transcript.delta", "delta": "hi"},
+            {"type": "response.audio.done"},
+            {"type": "response.completed", "response": {"status": "completed", "output": []}},
+        )
+    )
+    assert [event.part.kind for event in events if isinstance(event, Opened)] == ["audio"]  # type: ignore[union-attr]
+    assert [event.text for event in events if isinstance(event, Grew | Transcribed)] == ["AAAA", "hi"]
 
 
 def test_a_stream_cut_at_every_byte() -> None:
