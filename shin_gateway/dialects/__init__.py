@@ -5,10 +5,27 @@ from __future__ import annotations
 from shin_gateway.dialects.anthropic_messages import AnthropicMessages
 from shin_gateway.dialects.base import Dialect, Failure
 from shin_gateway.dialects.gemini_generate import GeminiGenerate
+from shin_gateway.dialects.gemini_images import GeminiImages
+from shin_gateway.dialects.gemini_live import GeminiLive
 from shin_gateway.dialects.heads import Peek
+from shin_gateway.dialects.kept import (
+    AnthropicBatches,
+    AnthropicFiles,
+    GeminiBatches,
+    GeminiFiles,
+    OpenAIBatches,
+    OpenAIFiles,
+)
 from shin_gateway.dialects.openai_chat import OpenAIChat
 from shin_gateway.dialects.openai_completions import OpenAICompletions
 from shin_gateway.dialects.openai_embeddings import OpenAIEmbeddings
+from shin_gateway.dialects.openai_media import (
+    OpenAIImages,
+    OpenAIModerations,
+    OpenAISpeech,
+    OpenAITranscriptions,
+)
+from shin_gateway.dialects.openai_realtime import OpenAIRealtime
 from shin_gateway.dialects.openai_responses import OpenAIResponses
 from shin_gateway.dialects.plain import Plain
 
@@ -23,6 +40,19 @@ _DIALECTS: dict[str, Dialect] = {
         OpenAIEmbeddings(),
         AnthropicMessages(),
         GeminiGenerate(),
+        OpenAIRealtime(),
+        GeminiLive(),
+        OpenAIImages(),
+        OpenAISpeech(),
+        OpenAITranscriptions(),
+        OpenAIModerations(),
+        GeminiImages(),
+        OpenAIFiles(),
+        OpenAIBatches(),
+        AnthropicFiles(),
+        AnthropicBatches(),
+        GeminiFiles(),
+        GeminiBatches(),
         Plain(),
     )
 }

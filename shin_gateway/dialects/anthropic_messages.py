@@ -74,6 +74,8 @@ _TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_TOLD_CODES = frozenset({"thread_unsupported_request", "thread_not_found"})
+"""Codes of ours that are Anthropic's too, upon which its SDKs do something about it."""
 _STATUS_OF = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -164,7 +166,10 @@ class AnthropicMessages(Dialect):
         if refusal.param and refusal.param not in message:
             message = f"{refusal.param}: {message}"
         kind = _TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
-        return to_json({"type": "error", "error": {"type": kind, "message": message}, "request_id": call_id})
+        error: dict[str, Any] = {"type": kind, "message": message}
+        if refusal.code in _TOLD_CODES:
+            error["details"] = {"error_code": refusal.code}
+        return to_json({"type": "error", "error": error, "request_id": call_id})
 
     def error_part(self, refusal: Refusal, call_id: str, content_type: str = "text/event-stream") -> bytes:
         return b"event: error\ndata: " + self.error_body(refusal, call_id) + b"\n\n"

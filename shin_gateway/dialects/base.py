@@ -27,6 +27,7 @@ from shin_gateway.dialects.json_spans import (
     scan,
 )
 from shin_gateway.dialects.json_text import Edit, escape, splice
+from shin_gateway.dialects.multipart import Patch
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.dialects.rewriting import Rewriter, changes, rewrite_body
 from shin_gateway.dialects.sse import SseFramer
@@ -110,6 +111,14 @@ class Dialect:
         """Model, stream and output limit in one pass. Raises Invalid that names the field."""
         return Peek()
 
+    def peek_form(self, body: bytes, mark: bytes, path: str) -> Peek:
+        """`peek` of a form whose parts `mark` divides; APIs that take none see a body that is no JSON."""
+        return self.peek(body, path)
+
+    def patch_model(self, body: bytes, mark: bytes | None, model: str) -> Patch | None:
+        """A change of the model's name that need not copy the body, where bodies can be large; None: `with_model`."""
+        return None
+
     def with_model(self, body: bytes, path: str, model: str) -> tuple[bytes, str]:
         """Body and path with another model's name, every other byte as it was. Raises Invalid."""
         text = decode(body)
@@ -147,6 +156,10 @@ class Dialect:
         return None, None
 
     # Streams
+
+    def gathers(self, content_type: str) -> bool:
+        """Whether a whole reply of this content type is to be had at once; else it passes as it arrives."""
+        return True
 
     def framer(self, content_type: str) -> Framer | None:
         """What cuts a body of this content type into parts; None for one that is read whole or not understood."""

@@ -1,6 +1,7 @@
 """Gemini: generateContent and its stream, countTokens, embedContent; the API with keys and Vertex alike.
 
-Code Assist (`/v1internal:…`) wraps calls as `{model, request: {…}}` and replies as `{response: {…}}`.
+Code Assist (`/v1internal:…`) wraps calls as `{model, request: {…}}` and replies as `{response: {…}}`; a count of tokens
+names the model inside of `request`, and its reply is not wrapped.
 Names are read in camel case and, as protobuf's JSON allows, in snake case. Clients break on
 comments, on `id:` lines and on `data:` without a space, so nothing but data events is ever sent.
 """
@@ -17,7 +18,8 @@ from shin_gateway.dialects.gemini_errors import error_object, failure_of
 from shin_gateway.dialects.gemini_stream import CandidatesEnding, GenerateReader
 from shin_gateway.dialects.heads import Peek, model_in_path, peek_as, require_model, whole_number
 from shin_gateway.dialects.json_array import JsonArrayFramer
-from shin_gateway.dialects.json_spans import Channel, Slot, paths
+from shin_gateway.dialects.json_spans import Channel, Slot, decode, members, paths
+from shin_gateway.dialects.json_text import escape
 from shin_gateway.dialects.numbers import count
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.errors import Refusal
@@ -75,7 +77,7 @@ class _Head(msgspec.Struct, rename="camel"):
 class GeminiGenerate(Dialect):
     name: ClassVar[str] = "gemini.generate"
     call_paths = paths(_under("", "request.", "generateContentRequest.", "requests.*.", rows=_CALL))
-    reply_paths = paths(_under("", "response.", "*.", rows=_REPLY))
+    reply_paths = paths(_under("", "response.", "*.", "*.response.", rows=_REPLY))
     event_paths = paths(_under("", "response.", rows=_REPLY))
     keepalive: ClassVar[bytes | None] = None
 
@@ -84,13 +86,13 @@ class GeminiGenerate(Dialect):
         envelope = head.request if isinstance(head.request, dict) else {}
         config = head.generation_config or envelope.get("generationConfig")
         # The path names the model; a body that names one too does so as `models/…`.
-        model = model_in_path(path) or require_model(head.model, path)
+        model = model_in_path(path) or require_model(head.model or envelope.get("model"), path)
         limit = count(config, "maxOutputTokens", "max_output_tokens")
         return Peek(model.removeprefix("models/"), _STREAM(path) is not None, whole_number(limit))
 
     def with_model(self, body: bytes, path: str, model: str) -> tuple[bytes, str]:
         if model_in_path(path) is None:
-            return super().with_model(body, path, model)
+            return _with_inner_model(body, model) or super().with_model(body, path, model)[0], path
         return body, super().with_model(b"", path, model)[1]
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
@@ -131,6 +133,17 @@ class GeminiGenerate(Dialect):
         body = self.error_body(refusal, call_id)
         # Without `alt=sse` the stream is one array, and elements have been sent before.
         return b",\r\n" + body + b"\r\n]" if "json" in content_type else b"data: " + body + b"\r\n\r\n"
+
+
+def _with_inner_model(body: bytes, model: str) -> bytes | None:
+    """A count of tokens in an envelope names its model inside. None where the envelope itself names it."""
+    text = decode(body)
+    outer = members(text)
+    request = outer.get("request")
+    if "model" in outer or request is None or not isinstance(request.value, dict):
+        return None
+    span = members(text, request.start).get("model")
+    return f'{text[: span.start]}"{escape(model)}"{text[span.end :]}'.encode() if span else None
 
 
 def _inside(event: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import msgspec
 
 from shin_gateway.errors import Invalid
 
-# Where a path names the model: Gemini and Vertex, Azure's deployments, Bedrock.
+# Where a path names the model: Gemini and Vertex, Azure's deployments, Bedrock. A bound keeps a long path from costing
+# its square.
 _MODEL_IN_PATH = re.compile(
-    r"/(?:models|tunedModels|endpoints)/(?P<a>[^/?:]+)(?=:)|/deployments/(?P<b>[^/?]+)/|/model/(?P<c>[^/?]+)/(?:invoke|converse)"
+    r"/(?:models|tunedModels|endpoints)/(?P<a>[^?]{1,250}?)(?=(?::|%3[aA])\w+(?:$|\?))"
+    r"|/deployments/(?P<b>[^/?]+)/|/model/(?P<c>[^/?]+)/(?:invoke|converse)"
 )
 
 

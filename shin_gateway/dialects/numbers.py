@@ -16,6 +16,15 @@ def count(source: object, *names: str) -> int | None:
     return None
 
 
+def seconds(source: dict[str, Any], *names: str) -> float | None:
+    """The first of the named members that is a sensible length of time."""
+    for name in names:
+        value = source.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+            return float(value)
+    return None
+
+
 def part_of(source: dict[str, Any], *names: str) -> dict[str, Any]:
     """The first of the named members that is an object, else an empty one."""
     return next((source[name] for name in names if isinstance(source.get(name), dict)), {})

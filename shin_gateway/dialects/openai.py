@@ -53,6 +53,29 @@ _STATUS_OF = {
     "internal_server_error": 500,
     "api_error": 500,
 }
+# What may stand in `error.code` of a reply that failed: https://developers.openai.com/api/reference/resources/responses
+_STATUS_OF |= dict.fromkeys(
+    (
+        "bio_policy",
+        "data_residency_mismatch",
+        "empty_image_file",
+        "failed_to_download_image",
+        "image_content_policy_violation",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_mode",
+        "invalid_image_url",
+        "misalignment_policy_violation",
+        "unsupported_image_media_type",
+    ),
+    400,
+) | {"vector_store_timeout": 504}
 _HOPELESS = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|"object"\s*:\s*"error"')
 MAYBE_USAGE = re.compile(rb'"usage"\s*:\s*\{')

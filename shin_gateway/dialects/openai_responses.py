@@ -58,6 +58,7 @@ def _under(prefix: str, rows: tuple[str, ...] = _ITEM) -> tuple[str, ...]:
     return tuple(f"{prefix}.{row}" for row in rows)
 
 
+# `items` and `data` are of conversations: what is put into one, and what it lists.
 # A reply repeats the call's instructions and prompt variables.
 _REPLY = (*_under("output.*"), "output_text", "instructions", *_under("instructions.*"), *_PROMPT)
 _DELTA = ("delta", "delta.text", "delta.stdout", "delta.stderr")
@@ -80,10 +81,13 @@ class _Head(msgspec.Struct):
 class OpenAIResponses(OpenAI):
     name = "openai.responses"
     call_paths = paths(
-        ("instructions", "input", *_under("input.*"), *_PROMPT),
-        skip={"input.*": _NO_TEXTS},
+        ("instructions", "input", *_under("input.*"), *_under("items.*"), *_PROMPT),
+        skip={"input.*": _NO_TEXTS, "items.*": _NO_TEXTS},
     )
-    reply_paths = paths(_REPLY, skip={"output.*": _NO_TEXTS, "instructions.*": _NO_TEXTS})
+    reply_paths = paths(
+        (*_REPLY, *_under("data.*")),
+        skip={"output.*": _NO_TEXTS, "instructions.*": _NO_TEXTS, "data.*": _NO_TEXTS},
+    )
     event_paths = paths(
         (*_DELTA, *_DONE, "part.refusal", *_under("item"), *_under("response", _REPLY)),
         skip={"item": _NO_TEXTS, "response.output.*": _NO_TEXTS, "response.instructions.*": _NO_TEXTS},

@@ -30,6 +30,9 @@ class Plain(Dialect):
             head = _Head()
         return Peek(head.model or model_in_path(path), bool(head.stream))
 
+    def gathers(self, content_type: str) -> bool:
+        return False
+
     def ending(self) -> Ending:
         return AnyEnding(self)
 

@@ -95,6 +95,15 @@ def _write(value: bytes, prefix: bytes, end: bytes) -> bytes:
     return prefix + space + value + end
 
 
+def _is_one(chunk: bytes) -> bool:
+    """Whether it is surely one event and nothing else, in one kind of line end: what providers write at once."""
+    if chunk.endswith(b"\n\n"):
+        return chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk
+    if not chunk.endswith(b"\r\n\r\n") or chunk.find(b"\n\r") != len(chunk) - 3:
+        return False
+    return b"\n\n" not in chunk and b"\r\r" not in chunk
+
+
 class SseFramer:
     """Cuts a stream of bytes into events, across any borders of the chunks it comes in."""
 
@@ -107,6 +116,8 @@ class SseFramer:
 
     def feed(self, chunk: bytes) -> list[Part]:
         source: bytes | bytearray = chunk
+        if not self._buffer and _is_one(chunk):
+            return [SsePart(chunk)]
         if self._buffer:
             self._buffer += chunk
             source = self._buffer

@@ -224,6 +224,7 @@ PEEKS = [
         "/v1internal:streamGenerateContent?alt=sse",
         Peek("gemini-x", True, 3),
     ),
+    ("gemini.generate", b'{"request":{"model":"models/g","contents":[]}}', "/v1internal:countTokens", Peek("g")),
     ("gemini.generate", b'{"model":"models/e","content":{}}', "/v1beta/models/e:embedContent", Peek("e")),
     ("plain", b"anything", "/", Peek()),
 ]
@@ -294,6 +295,13 @@ def test_a_bad_head_is_named(name: str, body: bytes, param: str | None, message:
             "/v1internal:generateContent",
             b'{"model":"n\\"ew","request":{}}',
             "/v1internal:generateContent",
+        ),
+        (
+            "gemini.generate",
+            b'{"a": 1, "request": {"contents": [] , "model" : "models/x"} }',
+            "/v1internal:countTokens",
+            b'{"a": 1, "request": {"contents": [] , "model" : "n\\"ew"} }',
+            "/v1internal:countTokens",
         ),
     ],
 )

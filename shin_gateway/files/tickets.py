@@ -1,0 +1,70 @@
+"""Who goes on with an upload: clients send no key to the URL that they were told, so it says whose it is.
+
+A ticket is a part of the query, signed with the provider's key, which every worker has and no client, together with all
+else that is in the URL. It is good for this one upload and taken off before the provider sees it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from typing import Literal, cast
+
+from shin_gateway.call import Call, Caller
+from shin_gateway.secret import SecretMissing, SecretRef
+
+LIFE = 86_400
+"""Seconds."""
+
+_NAME = "shin_ticket"
+_KINDS = ("user", "key", "anonymous")
+
+
+def with_ticket(url: str, caller: Caller, secret: SecretRef) -> str:
+    """`url`, a path with its query, with a ticket for this caller at its end. Raises SecretMissing."""
+    whose = base64.urlsafe_b64encode(f"{caller.kind}:{caller.name}".encode()).decode().rstrip("=")
+    said = f"{int(time.time()) + LIFE}.{whose}"
+    return f"{url}{'&' if '?' in url else '?'}{_NAME}={said}.{_signature(url, said, secret)}"
+
+
+def holder(call: Call) -> Caller | None:
+    """Whose upload a call goes on with, its ticket taken off; None where it has no ticket that is good."""
+    url, mark, ticket = call.path.partition(f"{_NAME}=")
+    row = call.arrival.row
+    if not mark or row is None or call.kind != "file":
+        return None
+    url = url[:-1]
+    said, _, signature = ticket.rpartition(".")
+    if not any(_is_signed(url, said, signature, secret) for secret in row.api_key):
+        return None
+    caller = _read(said)
+    if caller is not None:
+        call.path = url
+    return caller
+
+
+def _signature(url: str, said: str, secret: SecretRef) -> str:
+    key = hashlib.sha256(b"shin upload\0" + secret.read().encode()).digest()
+    return hmac.new(key, f"{said}\0{url}".encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def _is_signed(url: str, said: str, signature: str, secret: SecretRef) -> bool:
+    try:
+        right = _signature(url, said, secret)
+    except SecretMissing:
+        return False
+    return hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogateescape"))
+
+
+def _read(said: str) -> Caller | None:
+    """What a signed ticket says; None for one whose time is over."""
+    until, _, whose = said.partition(".")
+    try:
+        kind, _, name = base64.urlsafe_b64decode(whose + "=" * (-len(whose) % 4)).decode().partition(":")
+        good = int(until) > time.time() and kind in _KINDS
+    except (ValueError, binascii.Error):
+        return None
+    return Caller(name, cast(Literal["user", "key", "anonymous"], kind)) if good else None
