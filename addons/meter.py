@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
+from operator import add
 from typing import Annotated
 
 import msgspec
@@ -22,13 +23,17 @@ from shin_gateway.call import Call
 from shin_gateway.dialects import Dialect
 from shin_gateway.dialects.json_spans import Slot
 from shin_gateway.dialects.parts import Part
+from shin_gateway.dialects.realtime import Ledger, Realtime
 from shin_gateway.errors import Refusal
 from shin_gateway.outcome import Outcome, Usage, UsageSource
 from shin_gateway.pricing import Prices, Rates
 from shin_gateway.reply import Reply
 
-METERED = frozenset({"chat", "complete", "respond", "embed"})
+COUNTED = frozenset({"chat", "complete", "respond", "embed"})
 """Kinds of calls that are paid by token. Lists of models and counts of tokens cost nothing."""
+REPORTED = frozenset({"image", "speech", "transcript", "moderation"})
+"""Kinds of calls whose providers report what they used, or nobody can tell."""
+METERED = COUNTED | REPORTED
 
 KEPT = 2_000_000
 """Bytes of a stream that are kept to count what it produced; beyond them the rest is taken to be like them."""
@@ -98,6 +103,8 @@ class Meter(Addon[MeterSettings]):
         await asyncio.to_thread(Prices.load)
 
     async def handle(self, call: Call, forward: Forward) -> Reply:
+        if isinstance(call.dialect, Realtime):
+            return await self._tally(call, call.dialect, forward)
         if call.kind not in METERED:
             return await forward(call)
         asking = _asking(call)
@@ -110,13 +117,19 @@ class Meter(Addon[MeterSettings]):
             await self._read_whole(call, body)
         return reply
 
+    async def _tally(self, call: Call, dialect: Realtime, forward: Forward) -> Reply:
+        reply = await forward(call)
+        if reply.streamed:
+            reply.tee(_Tally(call, dialect.ledger(), self._cost))
+        return reply
+
     async def _read_whole(self, call: Call, body: bytes) -> None:
         dialect = call.dialect
         account = dialect.account
         usage, model = account(body) if len(body) <= AT_ONCE else await asyncio.to_thread(account, body)
         if usage is not None:
             self._note(call, usage, "provider", model)
-        elif self.settings.count_missing:
+        elif self.settings.count_missing and call.kind in COUNTED:
             said = _Said(lambda: _texts(dialect.reply_slots(body)))
             call.on_end(lambda call, _: self._count(call, said, Usage(), model))
 
@@ -131,7 +144,7 @@ class Meter(Addon[MeterSettings]):
         usage, model = watch.reader.usage, watch.reader.model
         if outcome.usage is not None:  # from a later attempt
             return None
-        if self.settings.count_missing and (usage is None or not watch.complete):
+        if self.settings.count_missing and call.kind in COUNTED and (usage is None or not watch.complete):
             return self._count(call, watch.said, usage or Usage(), model)
         if usage is not None:
             self._note(call, usage, "provider", model)
@@ -149,11 +162,19 @@ class Meter(Addon[MeterSettings]):
         self._note(call, usage, "counted", model)
 
     def _note(self, call: Call, usage: Usage, source: UsageSource, model: str | None) -> None:
-        outcome, target = call.outcome, call.target
+        outcome = call.outcome
         outcome.usage, outcome.usage_source = usage, source
-        provider = target.prices if target else ""
-        cost = self._prices.cost(provider, model, usage) if model else None
-        outcome.cost = self._prices.cost(provider, _asked_model(call), usage) if cost is None else cost
+        if usage.input_seconds:
+            call.note(audio_seconds=f"{usage.input_seconds:g}")
+        outcome.cost = self._cost(call, usage, model or "", _asked_model(call))
+
+    def _cost(self, call: Call, usage: Usage, *models: str) -> Decimal | None:
+        """By the first of these names that has a price."""
+        provider = call.target.prices if call.target else ""
+        for model in filter(None, models):
+            if (cost := self._prices.cost(provider, model, usage)) is not None:
+                return cost
+        return None
 
 
 def _legible(reply: Reply) -> bytes | None:
@@ -254,6 +275,39 @@ class _Watch:
     def said(self) -> _Said:
         scale = self._bytes / self._kept_bytes if self._kept_bytes else 1.0
         return _Said(lambda: ["".join([self._dialect.produced(part) for part in self._kept])], scale)
+
+
+CostOf = Callable[..., Decimal | None]
+
+
+class _Tally:
+    """Adds up what a connection uses, message by message: each reply on it has a price of its own."""
+
+    def __init__(self, call: Call, ledger: Ledger, cost_of: CostOf) -> None:
+        self._call = call
+        self._ledger = ledger
+        self._cost_of = cost_of
+        self._cost: Decimal | None = Decimal(0)
+        self._count = 0
+
+    def feed(self, part: Part) -> None:
+        spent = self._ledger.read(part)
+        if spent is None:
+            return
+        outcome = self._call.outcome
+        models = [spent.model] if spent.model else [self._ledger.model, _asked_model(self._call)]
+        cost = self._cost_of(self._call, spent.usage, *models)
+        self._cost = None if cost is None or self._cost is None else self._cost + cost
+        self._count += not spent.model
+        outcome.usage = _sum(outcome.usage or Usage(), spent.usage)
+        outcome.usage_source, outcome.cost = "provider", self._cost
+
+    def finish(self, complete: bool) -> None:
+        self._call.note(replies=self._count)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(*map(add, astuple(one), astuple(other)))
 
 
 class _UsageHider:

@@ -25,6 +25,8 @@ from shin_gateway.units import Duration
 
 _NOT_CONNECTED = frozenset({"upstream_unreachable", "connect_timeout"})
 """After these the provider has not seen the call, so that files, batches and images can be sent again too."""
+_ONCE = frozenset({"image", "file", "batch", "other"})
+"""Kinds of calls that cost too much, or leave too much behind, to be made twice."""
 _LASTING = frozenset({"upstream_unverified", "upstream_proxy_refused"})
 _SPENT = (b"insufficient_quota", b"billing_hard_limit_reached")
 """What a 429 says when the account is empty: waiting does not fill it."""
@@ -108,11 +110,11 @@ class Retry(Addon[RetrySettings]):
     def _trouble_of_reply(self, call: Call, reply: Reply) -> _Trouble | None:
         if reply.failure is not None:
             failure = reply.failure
-            retryable = failure.retryable and failure.status in self.settings.statuses and call.kind != "other"
+            retryable = failure.retryable and failure.status in self.settings.statuses and call.kind not in _ONCE
             return _Trouble(f"{failure.status} {failure.type[:40]}", retryable, failure.retry_after)
         if reply.status < 400:
             return None
-        retryable = reply.status in self.settings.statuses and call.kind != "other" and not _is_final(reply)
+        retryable = reply.status in self.settings.statuses and call.kind not in _ONCE and not _is_final(reply)
         return _Trouble(str(reply.status), retryable, retry_after(reply.headers, datetime.now(UTC)))
 
 
@@ -133,7 +135,7 @@ def _result(reply: Reply | None, refusal: Refusal | None) -> Reply:
 def _trouble_of(call: Call, refusal: Refusal | None) -> _Trouble:
     assert refusal is not None
     accident = isinstance(refusal, UpstreamFailed | UpstreamTimeout) and refusal.retryable
-    fitting = refusal.code in _NOT_CONNECTED if call.kind == "other" else refusal.code not in _LASTING
+    fitting = refusal.code in _NOT_CONNECTED if call.kind in _ONCE else refusal.code not in _LASTING
     return _Trouble(f"{refusal.status} {refusal.code}", accident and fitting, refusal.retry_after)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from shin_gateway.addon import Addon, Forward, Mode, Services, Settings, Stage
 from shin_gateway.call import Call
-from shin_gateway.crossing import chat, counts, embeddings
+from shin_gateway.crossing import chat, counts, embeddings, forms
 from shin_gateway.fetching import FetchLimits
 from shin_gateway.reply import Reply
 from shin_gateway.targets import Target
@@ -63,9 +63,13 @@ class Translate(Addon[TranslateSettings]):
 
     async def handle(self, call: Call, forward: Forward) -> Reply:
         target = call.target
-        if target is None or target.dialect in ("", call.dialect.name):
+        if target is None or target.dialect == "":
             return await forward(call)
-        return await self._translated(call, forward)
+        if target.dialect != call.dialect.name or forms.is_foreign(call):
+            return await self._translated(call, forward)
+        if call.kind == "count":
+            return await counts.native(call, _traits(target), forward)
+        return await forward(call)
 
     async def _translated(self, call: Call, forward: Forward) -> Reply:
         assert call.target is not None

@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shin_gateway.call import Call
     from shin_gateway.fetching import Fetcher, FetchLimits
     from shin_gateway.reply import Reply
     from shin_gateway.stores.state import StateStore
+    from shin_gateway.targets import Target
 
 Forward = Callable[["Call"], Awaitable["Reply"]]
 """The rest of the chain: hand the call on, get the reply."""
@@ -58,6 +61,12 @@ class Services:
     state: StateStore
     fetcher: Callable[[FetchLimits], Fetcher]
     """Makes what fetches files that calls name by URL; the addon starts and closes it."""
+    target_of: Callable[[Call], Target | None]
+    """Whom a call will be for, unless the route stage says otherwise; the call stays as it is. Raises Refusal."""
+    keeper: Callable[[str], Target | None]
+    """A provider by its name, to be asked about what it keeps. Raises Refusal."""
+    home: Path | None = None
+    """Where this installation keeps its files; None: it keeps none."""
 
 
 class Addon[S: Settings]:

@@ -15,8 +15,13 @@ from shin_gateway.policy.resolve import Policy
 from shin_gateway.providers import ProviderRow, Providers, classify
 from shin_gateway.translation import models
 
-_PREFIXED = re.compile(r"/(?!v\d)[^/]+/v\d")
+_PREFIXED = re.compile(r"/(?!v\d|upload/)[^/]+/v\d")
 """`/nobody/v1/…`: a provider that we do not know. Without it such a call would go wherever its model's name leads."""
+
+_AZURES = re.compile(r"/openai/(?!v\d)[^?]{1,300}\?(?:.*&)?api-version=", re.IGNORECASE | re.DOTALL)
+"""How clients of Azure write `/openai`, which is no provider's name then: the model decides, as on any path."""
+
+_SHARED = ("openai.files", "openai.batches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def at_host(providers: Providers, policy: Policy, method: str, request: Addresse
 def at_gateway(providers: Providers, method: str, path: str, headers: Container[str]) -> Arrival | None:
     """A request to our own listener. None: there is no such path, or no such provider."""
     first = path.partition("?")[0].removeprefix("/").partition("/")[0]
-    row = providers.get(first)
+    row = None if _AZURES.match(path) else providers.get(first)
     if row is not None:
         path = path[len(first) + 1 :]
         if ".." in unquote(path.partition("?")[0]).split("/"):  # our key is for what is below the base URL
@@ -72,8 +77,13 @@ def at_gateway(providers: Providers, method: str, path: str, headers: Container[
 
 
 def _by_client(found: PathClass, path: str, headers: Container[str]) -> PathClass:
-    """`/v1/models` is a path of three APIs."""
-    return PathClass("models", models.form_of(path, headers)) if found.kind == "models" else found
+    """`/v1/models`, `/v1/files` and `/v1/batches` are paths of several APIs."""
+    if found.kind == "models":
+        return PathClass("models", models.form_of(path, headers))
+    if found.dialect in _SHARED and "/openai/" not in path:
+        family = models.form_of(path, headers).partition(".")[0]
+        return PathClass(found.kind, f"{family}.{found.dialect.partition('.')[2]}")
+    return found
 
 
 def _arrival(found: PathClass, path: str, row: ProviderRow | None, origin: str | None) -> Arrival:

@@ -66,6 +66,7 @@ async def open_gateway(places: Places, config: Config, options: UpstreamOptions)
         policy_dirs=places.policy_dirs(config),
         state=state,
         upstream=Upstream(options),
+        home=places.home,
     )
     try:
         await gateway.start()

@@ -28,8 +28,20 @@ from shin_gateway.delivery import Delivery, Room
 from shin_gateway.destinations import is_address, is_forbidden, is_link_local
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.errors import Refusal, Unauthenticated
+from shin_gateway.files import tickets
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.layers import DELIVERY, NAMED_HOSTS, SOCKET, UNDECIDED, CallStream, Endless, PartReady, with_calls
+from shin_gateway.layers import (
+    DELIVERY,
+    NAMED_HOSTS,
+    SOCKET,
+    UNDECIDED,
+    UPGRADE,
+    CallStream,
+    Endless,
+    PartReady,
+    with_calls,
+)
+from shin_gateway.passage import Passage
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.sockets import Sockets
 from shin_gateway.websocket_layer import SocketLayer
@@ -210,12 +222,17 @@ class Bridge:
         if is_gateway:
             found = arrivals.at_gateway(self.gateway.providers, request.method, request.path, request.headers)
             return flows.no_such_path(request) if found is None else found
-        return arrivals.at_host(self.gateway.providers, live.policy, request.method, request)
+        arrival = arrivals.at_host(self.gateway.providers, live.policy, request.method, request)
+        if arrival is not None and arrival.kind == "file" and not flows.fits(request, live.policy.limits.body):
+            return None
+        return arrival
 
-    def _upgrade(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> http.Response | None:
-        """The answer to who asks for a WebSocket; None where it goes where it wants to, unread."""
+    def _upgrade(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
+        """The answer to who asks for a WebSocket, or the call that it is; None where it goes its own way, unread."""
         request, providers = flow.request, self.gateway.providers
         if is_gateway:
+            if not self.gateway.callers.required and flows.is_foreign_page(request):
+                return flows.foreign_page()
             arrival = arrivals.at_gateway(providers, "WEBSOCKET", request.path, request.headers)
             if arrival is None:
                 return flows.no_such_path(request)
@@ -226,6 +243,9 @@ class Bridge:
         accepted = self._sockets.accept(flow, self.gateway, live, arrival)
         if accepted is None:
             return flows.no_websocket()
+        if isinstance(accepted.carried, Passage):
+            flow.metadata[UPGRADE] = accepted
+            return arrival
         flow.metadata[SOCKET] = accepted
         return accepted.response
 
@@ -236,8 +256,11 @@ class Bridge:
         call = Call(method=request.method, headers=headers, arrival=arrival, host=host, policy=live.policy)
         client = flow.client_conn
         delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
+        if upgrade := flow.metadata.get(UPGRADE):
+            upgrade.carried.begin(delivery)
         try:
-            call.caller = self._callers.get(client) or self.gateway.callers.by_credential(call)
+            known = self._callers.get(client) or tickets.holder(call)
+            call.caller = known or self.gateway.callers.by_credential(call)
         except Refusal as refusal:
             call.refusal = refusal
         length = request.headers.get("content-length", "")
@@ -262,7 +285,11 @@ class Bridge:
         call.raw_body = flow.request.raw_content or b""
         call.outcome.timings.started_at = time.perf_counter()
         reply = await delivery.answer()
-        if reply is not None:
+        upgrade = flow.metadata.get(UPGRADE)
+        if reply is not None and reply.status == 101 and upgrade is not None:
+            flow.metadata[SOCKET] = upgrade
+            flow.response = flows.to_switch(upgrade.response, call, reply, upgrade.carried.protocol)
+        elif reply is not None:
             if self.gateway.draining and flow.request.http_version.startswith("HTTP/1"):
                 reply.headers["connection"] = "close"
             flow.response = flows.to_response(flow, call, reply)

@@ -6,13 +6,15 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from multidict import CIMultiDict
 
 from shin_gateway import encodings
+from shin_gateway.dialects import multipart
 from shin_gateway.dialects.base import Peek
+from shin_gateway.dialects.multipart import Patch
 from shin_gateway.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ ANONYMOUS = Caller()
 NO_PEEK = Peek()
 WITHOUT_TEXTS = ("models", "other")
 """Kinds of calls whose bodies, if they have any, are not understood."""
+_DIGESTS = ("content-encoding", "content-digest", "repr-digest", "digest", "content-md5")
 
 
 def _anything(model: str, target: str) -> bool:
@@ -70,8 +73,8 @@ class Call:
 
     __slots__ = (
         "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "asked_model", "body_limit", "caller", "detour",
-        "dialect", "facts", "headers", "host", "id", "kind", "may_use", "method", "outcome", "path", "policy", "raw_body",
-        "refusal", "target",
+        "dialect", "facts", "headers", "host", "id", "kind", "may_use", "method", "outcome", "patch", "path", "policy",
+        "raw_body", "refusal", "target",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +94,8 @@ class Call:
         """As the client wrote it, query included."""
         self.headers = headers
         self.raw_body = raw_body
+        self.patch: Patch | None = None
+        """A change of `raw_body` that is made as it is sent, so that a large upload is not copied for a name in it."""
         self.arrival = arrival
         self.dialect = arrival.dialect
         self.kind = arrival.kind
@@ -128,17 +133,29 @@ class Call:
     def body(self, body: bytes) -> None:
         if body is self._body:
             return
-        for name in ("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"):
+        for name in _DIGESTS:
             self.headers.popall(name, None)
         self.raw_body = self._body = body
-        self._peek = None
+        self.patch = self._peek = None
 
     @property
     def peek(self) -> Peek:
         """Model, stream and the like, read in one pass. Raises Invalid that names the field."""
         if self._peek is None:
-            self._peek = NO_PEEK if self.kind in WITHOUT_TEXTS else self.dialect.peek(self.body, self.path)
+            self._peek = NO_PEEK if self.kind in (*WITHOUT_TEXTS, "stored") else self._read_head()
         return self._peek
+
+    def _read_head(self) -> Peek:
+        mark = self._mark
+        if mark is None:
+            return self.dialect.peek(self.body, self.path)
+        return self.dialect.peek_form(self.body, mark, self.path)
+
+    @property
+    def _mark(self) -> bytes | None:
+        """What divides the parts of a form; None for any other body. Raises Invalid."""
+        content_type = self.headers.get("content-type", "")
+        return multipart.boundary(content_type) if content_type[:10].lower() == "multipart/" else None
 
     @property
     def model(self) -> str:
@@ -152,13 +169,26 @@ class Call:
 
     def rename_model(self, model: str) -> None:
         """Change the model's name and no other byte."""
-        body, self.path = self.dialect.with_model(self.body, self.path, model)
-        self.body = body
-        self._peek = None
+        patch = self.dialect.patch_model(self.body, self._mark, model)
+        if patch is None:
+            self.body, self.path = self.dialect.with_model(self.body, self.path, model)
+            self._peek = None
+        elif self.body is not self.raw_body:  # it came compressed
+            self.body = b"".join(multipart.pieces(self.body, patch))
+        else:
+            peek = replace(self.peek, model=model)
+            for name in _DIGESTS:
+                self.headers.popall(name, None)
+            self.patch, self._peek = patch, peek
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that goes out."""
+        return len(self.raw_body) if self.patch is None else self.patch.size(self.raw_body)
 
     def rewrite(self, rewriter: Rewriter) -> None:
         """Apply `rewriter` to every text of the call, leaving all other bytes as they came. Raises Invalid."""
-        if self.kind in WITHOUT_TEXTS:
+        if self.kind in WITHOUT_TEXTS or (self.kind == "stored" and not self.body):
             return
         self.body = self.dialect.rewrite_call(self.body, rewriter)
 

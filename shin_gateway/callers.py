@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from shin_gateway.call import ANONYMOUS, Call, Caller
 from shin_gateway.errors import Unauthenticated
 from shin_gateway.secret import SecretMissing, SecretRef
-from shin_gateway.targets import CREDENTIAL_HEADERS
+from shin_gateway.targets import CREDENTIAL_HEADERS, KEYS_IN_QUERY
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ def credential(headers: CIMultiDict[str], path: str) -> str:
         if value:
             scheme, _, token = value.partition(" ")
             return token.strip() if scheme.lower() == "bearer" else value
-    return parse_qs(path.partition("?")[2]).get("key", [""])[0]
+    query = parse_qs(path.partition("?")[2])
+    return next((query[name][0] for name in KEYS_IN_QUERY if name in query), "")
 
 
 def _parse_basic(authorization: str) -> tuple[str, str]:

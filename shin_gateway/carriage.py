@@ -131,7 +131,7 @@ class Carriage:
         self._notices.append(notice)
         self._tell()
 
-    def client_left(self) -> None:
+    def client_left(self, code: int | None = None, reason: str = "") -> None:
         """The client is gone: every call of its own ends."""
         self._over.set()
         for delivery in list(self._running):
@@ -215,7 +215,9 @@ class Carriage:
 
     async def _answer(self, lane: _Lane, create: Create, live: LivePolicy) -> None:
         turn = Turn(create, self._history)
-        if create.warm and turn.refusal is None and not self._may_go_up(lane):
+        if lane.upward is None and self._upward is not None:
+            lane.upward = self._upward()
+        if create.warm and turn.refusal is None and not (lane.upward is not None and lane.upward.warms):
             await self._send(turn.warmed())
             return
         call = self._make_call(live, turn.body)
@@ -224,14 +226,9 @@ class Carriage:
             turn.refusal = TooLarge(f"The call with what came before it has more than {call.body_limit} bytes.")
         call.refusal = call.refusal or turn.refusal
         call.note(carrier="websocket", **({"prewarm": "true"} if create.warm else {}))
-        if self._may_go_up(lane) and lane.upward is not None:
+        if lane.upward is not None:
             call.detour = turn.detour(lane.upward)
         await self._deliver(turn, Delivery(call, live.answer))
-
-    def _may_go_up(self, lane: _Lane) -> bool:
-        if lane.upward is None and self._upward is not None:
-            lane.upward = self._upward()
-        return lane.upward is not None and lane.upward.usable
 
     async def _deliver(self, turn: Turn, delivery: Delivery) -> None:
         self._running.add(delivery)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from urllib.parse import urlsplit
 
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
@@ -16,6 +17,8 @@ from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
@@ -39,6 +42,16 @@ def asks_for_websocket(request: http.Request) -> bool:
     return "websocket" in [one.strip() for one in request.headers.get("upgrade", "").lower().split(",")]
 
 
+def is_foreign_page(request: http.Request) -> bool:
+    """Whether a web page asks that is not of this machine, in a browser that runs here. Programs send no origin."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).hostname not in _THIS_MACHINE
+
+
+def foreign_page() -> http.Response:
+    return http.Response.make(403, b"Pages of other sites may not connect to a gateway without users.")
+
+
 def no_websocket() -> http.Response:
     """What makes agents fall back to HTTPS at once; after any other status they try again first."""
     headers = {"upgrade": "HTTP/1.1", "sec-websocket-version": "13"}
@@ -55,10 +68,18 @@ def no_such_path(request: http.Request) -> http.Response:
 
 
 def pass_by(flow: http.HTTPFlow) -> None:
-    """Take mitmproxy's own way, unread."""
+    """Take mitmproxy's own way, unread, without what is meant for us alone."""
+    for name in [name for name in flow.request.headers if name.lower().startswith("x-shin-")]:
+        del flow.request.headers[name]
     length = flow.request.headers.get("content-length", "")
     unknown = "chunked" in flow.request.headers.get("transfer-encoding", "").lower()
     flow.request.stream = unknown or (length.isdigit() and int(length) > STREAM_THROUGH)
+
+
+def fits(request: http.Request, limit: int) -> bool:
+    """Whether a body is known to be within the limit. A file that is not passes by a proxy, rather than not at all."""
+    length = request.headers.get("content-length", "0")
+    return length.isdigit() and int(length) <= limit and "transfer-encoding" not in request.headers
 
 
 def headers_in(request: http.Request) -> CIMultiDict[str]:
@@ -86,6 +107,16 @@ def to_response(flow: http.HTTPFlow, call: Call, reply: Reply) -> http.Response:
     reason = reply.reason.encode("utf-8", "replace") or http.status_codes.RESPONSES.get(reply.status, "").encode()
     now = time.time()
     return http.Response(version.encode(), reply.status, reason, http.Headers(fields), body, None, now, now)
+
+
+def to_switch(response: http.Response, call: Call, reply: Reply, protocol: str | None) -> http.Response:
+    """The answer to an upgrade, with the upstream's headers and ours."""
+    headers = reply.headers
+    _add_ours(headers, call)
+    if protocol is not None:
+        headers["sec-websocket-protocol"] = protocol
+    response.headers.fields += tuple((name.encode(), _one_line(value)) for name, value in headers.items())
+    return response
 
 
 def _one_line(value: str) -> bytes:

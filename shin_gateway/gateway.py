@@ -19,13 +19,15 @@ from shin_gateway.call import Call
 from shin_gateway.callers import Callers
 from shin_gateway.config import Config
 from shin_gateway.fetching import Fetcher
+from shin_gateway.files.desk import Desk
+from shin_gateway.model_lists import ModelLists
 from shin_gateway.outcome import Outcome
 from shin_gateway.policy.resolve import Policy, PolicySet, load_policies
 from shin_gateway.providers import Providers
 from shin_gateway.registry import Registry
 from shin_gateway.reply import Reply
 from shin_gateway.stores.state import StateStore
-from shin_gateway.targets import aim
+from shin_gateway.targets import aim, keeper, target_of
 from shin_gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -127,6 +129,7 @@ class Gateway:
     policy_dirs: list[Path]
     state: StateStore
     upstream: Upstream
+    home: Path | None = None
     providers: Providers = field(init=False)
     callers: Callers = field(init=False)
     policies: PolicySet = field(init=False)
@@ -135,6 +138,8 @@ class Gateway:
     def __post_init__(self) -> None:
         self.providers = Providers.load(self.config)
         self.callers = Callers(self.config.users)
+        self._lists = ModelLists(self.providers, self.config, self.upstream.forward)
+        self._desk = Desk(self.providers, self.config, self.state)
         self._live: dict[str, LivePolicy] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -173,9 +178,21 @@ class Gateway:
             task.add_done_callback(self._retiring.discard)
 
     def _make(self, policy: Policy) -> LivePolicy:
-        services = Services(state=self.state, fetcher=lambda limits: Fetcher(limits, self.upstream.options))
+        services = Services(
+            state=self.state,
+            fetcher=lambda limits: Fetcher(limits, self.upstream.options),
+            target_of=lambda call: target_of(call, self.providers, self.config),
+            keeper=lambda name: keeper(name, self.providers),
+            home=self.home,
+        )
         addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
-        return LivePolicy(policy, addons, self._unfold, self._aim, chain.bare(self.upstream.forward))
+        return LivePolicy(policy, addons, self._unfold, self._aim, chain.bare(self._answer))
+
+    async def _answer(self, call: Call) -> Reply:
+        """The innermost layer: one list for all providers, and everything else from one of them."""
+        if self._desk.takes(call):
+            return await self._desk.answer(call, self.upstream.forward)
+        return await (self._lists.answer(call) if self._lists.answer_to(call) else self.upstream.forward(call))
 
     def _unfold(self, call: Call) -> None:
         unfold(call, self.config)
@@ -202,6 +219,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Let go of everything; calls still in flight are cut."""
+        await self._lists.close()
         await self.upstream.close()
         retiring = [asyncio.ensure_future(live.retire()) for live in self._live.values()]
         if retiring:

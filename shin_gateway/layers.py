@@ -45,7 +45,10 @@ DELIVERY = "shin"
 """Key in `flow.metadata` under which the bridge leaves the delivery of a call."""
 
 SOCKET = "shin_socket"
-"""Key in `flow.metadata` under which the bridge leaves the upgrade to a WebSocket that ends at us."""
+"""Key in `flow.metadata` under which the bridge leaves the upgrade to a WebSocket that ends at us, once granted."""
+
+UPGRADE = "shin_upgrade"
+"""The same for one that the chain has yet to grant."""
 
 UNDECIDED = 131_072
 """Bytes after which a connection must have said what it is: mitmproxy searches all of them anew with each read."""
@@ -194,7 +197,7 @@ class CallStream(HttpStream):
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
         delivery = self.delivery
-        if delivery is None:
+        if delivery is None or SOCKET in self.flow.metadata:
             yield from super().send_response(already_streamed)
             return
         if delivery.streamed:
@@ -219,6 +222,7 @@ class CallStream(HttpStream):
         if upgrade is None:
             yield from super().flow_done()
             return
+        self.flow.metadata.pop(DELIVERY, None)  # from here on the upgrade's own affair
         self.flow.live = False
         self.child_layer = SocketLayer(self.context, self, upgrade)
         self._handle_event = self.passthrough  # type: ignore[method-assign]

@@ -14,6 +14,11 @@ def gateway_mode(address: str) -> str:
     return f"reverse:http://{GATEWAY}@{address}"
 
 
+def reverses_to_us_alone(modes: Sequence[str]) -> bool:
+    """Whether our own listener is the only reverse proxy, so that no provider gets the host that its client named."""
+    return all(mode.startswith(f"reverse:http://{GATEWAY}@") for mode in modes if mode.startswith("reverse:"))
+
+
 def proxy_modes(said: Sequence[str], config: Config, proxy_address: str, gateway_address: str) -> list[str]:
     """Mode specifications with addresses. The first of `said` that names none listens at the proxy's.
 

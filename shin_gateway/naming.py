@@ -39,6 +39,14 @@ class _Reply(_Model):
         return [one.model for one in (self, self.message, self.response) if one is not None and one.model is not None]
 
 
+class _Realtime(msgspec.Struct):
+    session: _Model | None = None
+
+    @property
+    def found(self) -> list[Any]:
+        return [] if self.session is None or self.session.model is None else [self.session.model]
+
+
 class _Version(msgspec.Struct):
     model: Any = msgspec.field(default=None, name="modelVersion")
 
@@ -76,7 +84,9 @@ _PLACES = {
     "openai.chat": _OPENAI,
     "openai.completions": _OPENAI,
     "openai.embeddings": _OPENAI,
+    "openai.moderations": _OPENAI,
     "openai.responses": _place("model", ("response",), _Reply),
+    "openai.realtime": _place("model", ("session",), _Realtime),
     "anthropic.messages": _place("model", ("message",), _Reply),
     "gemini.generate": _place("modelVersion", ("response",), _GeminiReply),
 }

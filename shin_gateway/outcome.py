@@ -29,6 +29,10 @@ class Usage:
     reasoning: int = 0
     input_audio: int = 0
     output_audio: int = 0
+    input_image: int = 0
+    output_image: int = 0
+    input_seconds: float = 0.0
+    """Length of a recording, where that is what is paid for."""
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ _KNOWN = 4096
 """Models that are remembered, unknown ones included: their names come from callers."""
 _MILLION = Decimal(1_000_000)
 _FREE = Decimal(0)
+_HOUR = Decimal(3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class Rates:
     output_audio: Decimal | None = None
     call: Decimal = _FREE
     """US dollars for the call itself."""
+    input_image: Decimal | None = None
+    output_image: Decimal | None = None
+    input_second: Decimal | None = None
+    """US dollars for a second of a recording."""
 
     def cost(self, usage: Usage) -> Decimal | None:
         """US dollars; None when there are tokens of a kind whose price is unknown."""
@@ -49,11 +54,17 @@ class Rates:
             whole,
             _either(self.cache_write_1h, whole),
             _either(self.input_audio, self.input),
+            _either(self.input_image, self.input),
             self.output,
             _either(self.reasoning, self.output),
             _either(self.output_audio, self.output),
+            _either(self.output_image, self.output),
         ), strict=True)  # fmt: skip
         cost = self.call
+        if usage.input_seconds and self.input_second is not None:  # the recording is paid for, and nothing else
+            return cost + Decimal(str(usage.input_seconds)) * self.input_second
+        if usage.input_seconds and not usage.input:
+            return None
         for tokens, rate in amounts:
             if tokens:
                 if rate is None:
@@ -154,7 +165,7 @@ def _read_rates(price: ModelPrice, start: int) -> Rates:
         return Rates(_FREE, _FREE)
 
     def rate(key: str, per: Decimal = _MILLION) -> Decimal | None:
-        value = getattr(price, key)
+        value = getattr(price, key, None)  # older tables know fewer kinds
         if value is None or isinstance(value, Decimal):
             return None if value is None else value / per
         fitting = [tier.price for tier in value.tiers if tier.start <= start]
@@ -170,6 +181,9 @@ def _read_rates(price: ModelPrice, start: int) -> Rates:
         input_audio=rate("input_audio_mtok"),
         output_audio=rate("output_audio_mtok"),
         call=rate("requests_kcount", Decimal(1000)) or _FREE,
+        input_image=rate("input_image_mtok"),
+        output_image=rate("output_image_mtok"),
+        input_second=_either(rate("input_audio_hours", _HOUR), rate("audio_hours", _HOUR)),
     )
 
 
@@ -178,7 +192,7 @@ def _either(rate: Decimal | None, otherwise: Decimal | None) -> Decimal | None:
 
 
 def _amounts(usage: Usage) -> tuple[int, ...]:
-    """Tokens that are each billed once: input, cached, cache writes, audio; output, reasoning, audio.
+    """Tokens that are each billed once: input, cached, cache writes, audio, images; output, reasoning, audio, images.
 
     What a provider reports may not add up, so no part is more than what is left of the whole. Audio is taken
     for fresh input: no provider tells how much of it came from the cache.
@@ -187,15 +201,19 @@ def _amounts(usage: Usage) -> tuple[int, ...]:
     written = min(usage.cache_write, usage.input - cached)
     written_1h = min(usage.cache_write_1h, written)
     heard = min(usage.input_audio, usage.input - cached - written)
+    shown = min(usage.input_image, usage.input - cached - written - heard)
     thought = min(usage.reasoning, usage.output)
     spoken = min(usage.output_audio, usage.output - thought)
+    drawn = min(usage.output_image, usage.output - thought - spoken)
     return (
-        usage.input - cached - written - heard,
+        usage.input - cached - written - heard - shown,
         cached,
         written - written_1h,
         written_1h,
         heard,
-        usage.output - thought - spoken,
+        shown,
+        usage.output - thought - spoken - drawn,
         thought,
         spoken,
+        drawn,
     )

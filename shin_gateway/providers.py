@@ -88,11 +88,14 @@ class ProviderSettings(BaseModel):
     models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Patterns of models' names by which the gateway finds this row: gpt-*."""
     dialects: dict[str, str] = {}
-    """What it speaks, and under which path below base_url; {model} and {version} stand for what the call says."""
+    """What it speaks, and under which path below base_url. {model} and {version} stand for what the call says, {path}
+    for the call's own path and {rest} for what of it comes after /v1."""
     prices: str = ""
     """Its name in the price table; empty: prices are not known."""
     stream_usage: Literal["ask", "given"] = "given"
     """Whether a stream tells its usage only when asked (stream_options.include_usage)."""
+    websocket: bool = False
+    """Whether the gateway asks it over a WebSocket what came over one (the Responses API)."""
     quirks: Quirks = Quirks()
     """How it differs from what the documents of its dialect say: {drop: [logprobs]}."""
     lists: str | None = None
@@ -127,6 +130,7 @@ class ProviderRow:
     dialects: Mapping[str, str]
     prices: str
     stream_usage: Literal["ask", "given"]
+    websocket: bool
     quirks: Quirks
     lists: str | None
     """Where its list of models is; None: beside the path of the first of its dialects; empty: it has none."""
@@ -267,6 +271,7 @@ def _row(name: str, row: ProviderSettings) -> ProviderRow:
         prices=row.prices,
         stream_usage=row.stream_usage,
         quirks=row.quirks,
+        websocket=row.websocket,
         lists=row.lists,
         paths=PathTable((*row.paths, *_builtin().paths)),
     )

@@ -7,12 +7,13 @@ part by part, inner ones first, and owns the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from multidict import CIMultiDict
 
 from shin_gateway import encodings, texts
+from shin_gateway.dialects.base import event_of
 from shin_gateway.errors import Refusal, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the upstream, at once. Harmless when the stream has ended."""
+
+
+Due = Callable[[bool], Awaitable[object] | None]
+"""Asked each time that parts have passed all filters, with whether the stream has ended regularly: what is to be done
+before the client gets them, or None."""
 
 
 class Filter(Protocol):
@@ -152,6 +158,11 @@ class Reply:
             copy._stream = self._stream.shadow()
         return copy
 
+    def hold(self, due: Due) -> None:
+        """Have each next bytes of a streamed reply, the last too, wait for what `due` gives."""
+        assert self._stream is not None
+        self._stream.hold(due)
+
     async def read(self) -> bytes:
         """The next bytes for the client, b"" at the end. Raises Broken."""
         assert self._stream is not None
@@ -203,6 +214,7 @@ class Stream:
         self._ending = dialect.ending()
         self._stages: list[_Filtering | _Observing] = []
         self._filtered = False
+        self._due: Due | None = None
         self._ended = False
         self._complete = False
         self._broken: Broken | None = None
@@ -231,6 +243,10 @@ class Stream:
     def tee(self, observer: Observer) -> None:
         self._stages.append(_Observing(observer))
 
+    def hold(self, due: Due) -> None:
+        assert self._due is None
+        self._due = due
+
     def shadow(self) -> Stream:
         shadow = object.__new__(Stream)
         shadow._framer = self._framer
@@ -244,19 +260,23 @@ class Stream:
             try:
                 chunk = await self._source.read()
             except Broken as broken:
-                if self._ending.ended:  # nothing is missing: the last event has come
-                    return self._finish()
-                self._ended, self._broken = True, broken
-                return self._flush() or self._end()
+                if not self._ending.ended:
+                    self._ended, self._broken = True, broken
+                    return self._flush() or self._end()
+                chunk = b""  # nothing is missing: the last event has come
             try:
                 out = self._next(chunk)
             except Refusal as refusal:  # an event without end, a compression that is broken
-                theirs = isinstance(refusal, UpstreamFailed)
-                self._ended, self._broken = True, Broken(refusal.code if theirs else "upstream_encoding")
-                out = self._flush()
+                out = self._break(refusal)
+            if self._due is not None and (wait := self._due(self._complete)) is not None:
+                await wait
             if out:
                 return out
         return self._end()
+
+    def _break(self, refusal: Refusal) -> bytes:
+        self._ended, self._broken = True, _broken_by(refusal)
+        return self._flush()
 
     def _next(self, chunk: bytes | None) -> bytes:
         if chunk is None:  # parts go out whole, so this is a place between two of them
@@ -274,7 +294,13 @@ class Stream:
         if self._framer is None:
             return chunk
         parts = self._run(self._followed(self._framer.feed(self._decoder.feed(chunk) if self._decoder else chunk)))
+        if self._filtered and (refusal := self._refused()) is not None:
+            return _join(parts) + self._break(refusal)
         return chunk if self._decoder and not self._filtered else _join(parts)
+
+    def _refused(self) -> Refusal | None:
+        """What a filter raised. The parts before it go out first."""
+        return next((stage.refusal for stage in self._stages if stage.refusal is not None), None)
 
     def _followed(self, parts: list[Part]) -> list[Part]:
         for part in parts:
@@ -287,12 +313,17 @@ class Stream:
         if self._framer is None:
             self._complete = True
             return b""
-        rest = self._followed(self._framer.end())
+        rest = self._framer.end()
+        self._followed([part for part in rest if not _is_half(part)])
         self._complete = self._ending.complete
         if not self._complete:  # what is left is half an event, and an error event has to follow
             self._broken, rest = Broken("upstream_cut"), []
         parts = self._run(rest)
-        return (_join(parts) if self._filtered or not self._decoder else b"") + self._flush()
+        last = _join(parts) if self._filtered or not self._decoder else b""
+        if self._broken is None and (refusal := self._refused()) is not None:
+            self._complete = False
+            return last + self._break(refusal)
+        return last + self._flush()
 
     def _flush(self) -> bytes:
         """What the filters still held. All parts are sent whole, so that an error event can follow."""
@@ -300,6 +331,8 @@ class Stream:
         for number, stage in enumerate(self._stages):
             for part in stage.finish():
                 parts.extend(self._run([part], number + 1))
+        if self._broken is None and (refusal := self._refused()) is not None:
+            self._complete, self._broken = False, _broken_by(refusal)
         return _join(parts) if self._filtered else b""
 
     def _run(self, parts: list[Part], first: int = 0) -> list[Part]:
@@ -315,6 +348,15 @@ class Stream:
         self._stages = []
 
 
+def _broken_by(refusal: Refusal) -> Broken:
+    return Broken(refusal.code if isinstance(refusal, UpstreamFailed) else "upstream_encoding")
+
+
+def _is_half(part: Part) -> bool:
+    """Whether the transport ended in the middle of an event, which then has not come, whatever its name says."""
+    return part.data is not None and part.data.startswith(b"{") and event_of(part) is None
+
+
 def _join(parts: list[Part]) -> bytes:
     return parts[0].raw if len(parts) == 1 else b"".join([part.raw for part in parts])
 
@@ -324,9 +366,16 @@ class _Filtering:
 
     def __init__(self, filter: Filter) -> None:
         self._filter = filter
+        self.refusal: Refusal | None = None
 
     def feed(self, parts: list[Part]) -> list[Part]:
-        return [out for part in parts for out in self._filter.feed(part)]
+        out: list[Part] = []
+        try:
+            for part in parts:
+                out.extend(self._filter.feed(part))
+        except Refusal as refusal:
+            self.refusal = refusal
+        return out
 
     def finish(self) -> Iterable[Part]:
         return self._filter.finish()
@@ -337,6 +386,8 @@ class _Filtering:
 
 class _Observing:
     """An observer as a stage of the stream."""
+
+    refusal = None
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer

@@ -26,7 +26,7 @@ from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.engine import SharedPortLoop, make_master
 from shin_gateway.gateway import Gateway
 from shin_gateway.lifetime import die_with_parent, say_failed, say_ready
-from shin_gateway.modes import upstream_login
+from shin_gateway.modes import reverses_to_us_alone, upstream_login
 from shin_gateway.policy.match import GATEWAY, HostPattern
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.policy.watch import PolicyWatcher
@@ -177,7 +177,9 @@ async def serve(worker_options: WorkerOptions, ready: int | None = None) -> None
     bridge = Bridge()
     opts = options.Options()
     made = make_master(bridge, opts)
-    opts.update(mode=worker_options.modes, upstream_auth=upstream_login(config))
+    modes = worker_options.modes
+    # What a reply tells its client to ask next has to name the gateway as the client does.
+    opts.update(mode=modes, upstream_auth=upstream_login(config), keep_host_header=reverses_to_us_alone(modes))
     opts.set(*worker_options.set)
     worker = Worker(places, config, bridge, opts)
     worker.prepare()

@@ -1,4 +1,4 @@
-"""WebSockets whose calls the gateway carries: from the upgrade to the last frame."""
+"""WebSockets whose calls the gateway carries, and those that it passes on: from the upgrade to the last frame."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from shin_gateway.carriage import GOING_AWAY, INTERNAL, Carriage
 from shin_gateway.delivery import Room
 from shin_gateway.errors import Refusal
 from shin_gateway.gateway import Gateway, LivePolicy
+from shin_gateway.passage import Passage
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.upstream_websocket import UpstreamSocket
 from shin_gateway.websocket_layer import ClientSocket, SocketLayer, Upgrade, upgrade
@@ -38,12 +39,19 @@ class Sockets:
     def __init__(self, known: Callable[[connection.Client], Caller | None]) -> None:
         self._known = known
         """Who a connection is from, where the proxy was told."""
-        self._open: set[Carriage] = set()
+        self._open: set[Carriage | Passage] = set()
 
     def accept(self, flow: http.HTTPFlow, gateway: Gateway, live: LivePolicy, arrival: Arrival) -> Upgrade | None:
-        """The upgrade of a request whose calls can be carried; None for any other."""
-        if live.policy.websocket != "carry" or (arrival.kind, arrival.dialect.name) != CARRIED:
+        """The upgrade of a request whose calls can be carried, or that is one; None for any other."""
+        if live.policy.websocket != "carry":
             return None
+        if arrival.kind == "realtime":
+            return upgrade(flow.request, _passage(flow.request, gateway, live))
+        if (arrival.kind, arrival.dialect.name) != CARRIED:
+            return None
+        return upgrade(flow.request, self._carriage(flow, gateway, live, arrival))
+
+    def _carriage(self, flow: http.HTTPFlow, gateway: Gateway, live: LivePolicy, arrival: Arrival) -> Carriage:
         host, port, client = flow.request.host, flow.request.port, flow.client_conn
         headers = _headers(flow.request)
 
@@ -64,40 +72,44 @@ class Sockets:
         origin, wanted = arrival.origin, flows.headers_in(flow.request)
 
         def upward() -> UpstreamSocket:
-            assert origin is not None
             return UpstreamSocket(gateway.upstream, origin, wanted)
 
-        carriage = Carriage(
+        return Carriage(
             find,
             make_call,
             live.policy.limits.body,
             draining=lambda: gateway.draining,
-            upward=upward if origin is not None else None,
+            upward=upward,
         )
-        return upgrade(flow.request, carriage)
 
     async def run(self, socket: SocketLayer, handler: ConnectionHandler | None, room: Room) -> None:
-        """Carry calls until the connection is over."""
-        carriage = socket.carried
-        assert isinstance(carriage, Carriage)
+        """Serve what is carried until the connection is over."""
+        carried = socket.carried
+        assert isinstance(carried, Carriage | Passage)
         if handler is None:  # the connection went while the upgrade was answered
-            carriage.client_left()
+            carried.client_left()
             return
         client = ClientSocket(socket, handler, room)
-        self._open.add(carriage)
+        self._open.add(carried)
         try:
-            await carriage.serve(client)
+            await carried.serve(client)
         except Exception:
             log.exception("a WebSocket could not be carried")
             await client.close(INTERNAL, "")
         finally:
-            self._open.discard(carriage)
+            self._open.discard(carried)
         await _part(socket, client)
 
     def close(self) -> None:
         """The gateway goes."""
-        for carriage in list(self._open):
-            carriage.close(GOING_AWAY, "The gateway is shutting down.")
+        for carried in list(self._open):
+            carried.close(GOING_AWAY, "The gateway is shutting down.")
+
+
+def _passage(request: http.Request, gateway: Gateway, live: LivePolicy) -> Passage:
+    protocols = [one.strip() for one in request.headers.get("sec-websocket-protocol", "").split(",") if one.strip()]
+    compress = "permessage-deflate" in request.headers.get("sec-websocket-extensions", "")
+    return Passage(gateway.upstream, live.policy.limits.body, protocols, compress)
 
 
 async def _part(socket: SocketLayer, client: ClientSocket) -> None:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from shin_gateway.errors import Invalid, NotFound, Unavailable, Unsupported
 from shin_gateway.providers import ProviderRow, Providers, Quirks
 from shin_gateway.secret import SecretMissing, SecretRef
-from shin_gateway.translation.dialects import others
+from shin_gateway.translation.dialects import COUNTING, others
 
 if TYPE_CHECKING:
     from shin_gateway.call import Call
@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """Where clients put a key. On the way from the gateway these hold a key of ours, which no provider may see."""
 
+KEYS_IN_QUERY = ("key", "api-key")
+"""Where programs in browsers put it: Google's and Azure's."""
+
+PROVIDER = "x-shin-provider"
+"""The header by which a call that names no model says whom it is for."""
+
+_FOUND_LATER = ("models", "file", "batch")
+"""Kinds of calls whose target takes more to find than what the call says: lists of all models, and what is kept."""
+_MODEL_OPTIONAL = ("image", "moderation", "realtime")
+_KEPT = (".files", ".batches")
+"""Dialects about no model."""
 _LONGEST_NAME = 100
 _VERSION = re.compile(r"/(v\d\w*)/")
+_REST = re.compile(r"(?:.*?/v1(?:beta/openai)?|/openai/deployments/[^/]+)?/(.*)", re.IGNORECASE | re.DOTALL)
 _TAIL = re.compile(r"(:\w+|%3[aA]\w+|/count_tokens|/input_tokens|/compact)$")
 """What a dialect's own path may end with, besides the path that a provider's row gives."""
 
@@ -51,6 +63,8 @@ class Target:
     prices: str
     stream_usage: str
     quirks: Quirks
+    websocket: bool = False
+    """Whether calls that came over a WebSocket go on over one, with a key of ours."""
 
     def url(self, path: str) -> str:
         """The URL for a call whose path, query included, is `path`. Escapes stay as the client wrote them."""
@@ -70,6 +84,9 @@ class Target:
             headers[self.auth_header] = f"{self.auth_scheme} {key}" if self.auth_scheme else key
 
     def _fill(self, path: str) -> str:
+        if self.path.endswith(("{path}", "{rest}")):
+            rest = _REST.fullmatch(path)
+            return self.path.replace("{path}", path.lstrip("/")).replace("{rest}", rest[1] if rest else "")
         version, tail = _VERSION.match(path), _TAIL.search(path)
         below = self.path.replace("{version}", version[1] if version else "v1")
         return below.replace("{model}", quote(self.model, safe="@")) + (tail[1] if tail else "")
@@ -77,21 +94,27 @@ class Target:
 
 def aim(call: Call, providers: Providers, config: Config) -> None:
     """Give a call its target, and its model the name that the target knows it by. Raises like `find_target`."""
+    target = call.target = target_of(call, providers, config)
+    if target is not None and target.model and target.model != call.model:
+        call.asked_model = call.asked_model or call.model
+        call.rename_model(target.model)
+
+
+def target_of(call: Call, providers: Providers, config: Config) -> Target | None:
+    """Whom a call is for, by where it went or by its model; None where that is found later. Raises like
+    `find_target`."""
     arrival = call.arrival
     if arrival.origin is not None:
-        call.target = target_for_origin(arrival.origin, arrival.row or providers.generic)
-    elif arrival.row is not None:
-        call.target = _gateway_target(arrival.row)
-    elif call.kind != "models":  # those are answered from the lists of all providers
-        _aim_by_model(call, providers, config)
-
-
-def _aim_by_model(call: Call, providers: Providers, config: Config) -> None:
-    model = call.model
-    call.target = find_target(model, call.dialect.name, call.kind, providers, config)
-    if call.target.model != model:
-        call.asked_model = call.asked_model or model
-        call.rename_model(call.target.model)
+        return target_for_origin(arrival.origin, arrival.row or providers.generic)
+    if arrival.row is not None:
+        return _gateway_target(arrival.row)
+    if call.kind in _FOUND_LATER:
+        return None
+    if call.kind == "stored":
+        raise NotFound("Nothing is kept here: the policy lacks the addon conversation.")
+    if not call.model and call.kind in _MODEL_OPTIONAL:
+        return target_by_default(call, providers, config)
+    return find_target(call.model, call.dialect.name, call.kind, providers, config)
 
 
 def find_target(model: str, dialect: str, kind: str, providers: Providers, config: Config) -> Target:
@@ -106,12 +129,37 @@ def find_target(model: str, dialect: str, kind: str, providers: Providers, confi
     return _gateway_target(row, name, spoken, row.dialects[spoken])
 
 
+def target_by_default(call: Call, providers: Providers, config: Config) -> Target:
+    """The target of a call that names no model: the provider that the header PROVIDER names, else the first that speaks
+    the call's dialect and has a key. Raises Invalid, Unsupported, Unavailable."""
+    dialect, name = call.dialect.name, call.headers.get(PROVIDER, "")
+    if name:
+        row = providers.get(name)
+        if row is None:
+            raise Invalid(f"{PROVIDER}: should be one of {_names(providers)}.", param=PROVIDER)
+        return target_at(row, dialect)
+    row = next((row for row in providers if dialect in row.dialects and in_use(row, config)), None)
+    if row is None:
+        raise _misconfigured(f"No provider that speaks the dialect {dialect} has a key.", "no_credential")
+    return target_at(row, dialect)
+
+
+def target_at(row: ProviderRow, dialect: str) -> Target:
+    """A provider for a call that is about no model. Raises Unsupported, Unavailable."""
+    if dialect not in row.dialects:
+        raise Unsupported(f"The provider {row.name} cannot be asked in the dialect {dialect}.", param=PROVIDER)
+    return _gateway_target(row, dialect=dialect, path=row.dialects[dialect])
+
+
 def _spoken(row: ProviderRow, dialect: str, kind: str) -> str | None:
-    """The dialect in which to ask: the client's own, else the first of the row's that it can be translated into."""
+    """The dialect in which to ask: the client's own, else the first of the row's that it can be translated into; for
+    a count of tokens rather one whose API counts."""
     if dialect in row.dialects:
         return dialect
     known = others(dialect, kind)
-    return next((one for one in row.dialects if one in known), None)
+    spoken = [one for one in row.dialects if one in known]
+    counting = [one for one in spoken if one in COUNTING] if kind == "count" else []
+    return next(iter(counting or spoken), None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -123,6 +171,12 @@ def target_for_origin(origin: str, row: ProviderRow) -> Target:
 def lister(row: ProviderRow, dialect: str) -> Target:
     """Who is asked for the list of a provider's models. Raises Unavailable."""
     return _gateway_target(row, dialect=dialect)
+
+
+def keeper(name: str, providers: Providers) -> Target | None:
+    """The provider of this name, asked about what it keeps; None where there is none any more. Raises Unavailable."""
+    row = providers.get(name)
+    return None if row is None else _gateway_target(row)
 
 
 def in_use(row: ProviderRow, config: Config) -> bool:
@@ -189,6 +243,7 @@ def _make(
         prices=row.prices,
         stream_usage=row.stream_usage,
         quirks=row.quirks,
+        websocket=row.websocket,
     )
 
 
@@ -218,7 +273,7 @@ def _misconfigured(message: str, code: str) -> Unavailable:
 
 
 def _unspoken(model: str, dialect: str, row: ProviderRow) -> str:
-    spoken = ", ".join(sorted(row.dialects)) or "none of our dialects"
+    spoken = ", ".join(sorted(one for one in row.dialects if not one.endswith(_KEPT))) or "none of our dialects"
     return (
         f'The model "{_short(model)}" of {row.name} cannot be asked in the dialect {dialect}; it speaks {spoken}, '
         "and there is no translation for this kind of call."
@@ -237,7 +292,7 @@ def _joined(base: str, below: str) -> str:
 
 
 def _without_key(query: str) -> str:
-    return "&".join(one for one in query.split("&") if unquote(one.partition("=")[0]) != "key")
+    return "&".join(one for one in query.split("&") if unquote(one.partition("=")[0]) not in KEYS_IN_QUERY)
 
 
 def _short(name: str) -> str:

@@ -23,8 +23,8 @@ class Upward(Protocol):
     """The connection's own WebSocket to the provider, where there is one."""
 
     @property
-    def usable(self) -> bool:
-        """Whether it is there, or may be had."""
+    def warms(self) -> bool:
+        """Whether a frame that only prepares a later call goes up."""
 
     def forward(self, create: Create, call: Call, asked: bytes) -> Awaitable[Reply | None]:
         """Ask the call's target over it; `asked` is the call's body before any addon. None: it cannot be."""

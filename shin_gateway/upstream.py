@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,9 +25,11 @@ from yarl import URL
 
 from shin_gateway import encodings
 from shin_gateway.call import Call
+from shin_gateway.dialects import multipart
 from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import MAX_PART, Framer, Part
 from shin_gateway.errors import Invalid, Refusal, TooLarge, Unavailable, Unsupported, UpstreamFailed, UpstreamTimeout
+from shin_gateway.handshakes import keep_refusal
 from shin_gateway.outcome import Outcome, Timings
 from shin_gateway.reply import MAX_DECODED_STREAM, Broken, Reply
 
@@ -75,6 +77,8 @@ class Upstream:
         self.options = options
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: aiohttp.ClientSession | None = None
+        """On the same connections; for WebSockets."""
         self._exchanges: set[Attempt] = set()
         self.declines: dict[str, float] = {}
         """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
@@ -82,20 +86,14 @@ class Upstream:
         self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
 
     async def start(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
-            trust_env=False,
-            max_line_size=65536,
-            max_field_size=65536,
-        )
+        connector = _Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30)
+        self._session = _session(connector)
+        self._sockets = _session(connector, connector_owner=False, middlewares=(keep_refusal,))
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._sockets, self._session):
+            if session is not None:
+                await session.close()
 
     def cut(self) -> None:
         """Break off whatever is under way: clients are told that the gateway is shutting down."""
@@ -127,7 +125,7 @@ class Upstream:
 
     async def _ask(self, call: Call, exchange: _Exchange) -> Reply:
         timeouts = call.policy.timeouts
-        with _as_refusals():
+        with as_refusals():
             async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as exchange.timer:
                 answer = exchange.answer = await self._send(call)
                 framer = _framer(call, answer)
@@ -141,7 +139,7 @@ class Upstream:
             call.method,
             url,
             headers=_headers(call),
-            data=call.raw_body or None,
+            data=_data(call),
             allow_redirects=False,
             proxy=self.options.proxy,
             proxy_auth=self._proxy_auth,
@@ -150,16 +148,26 @@ class Upstream:
         )
 
     async def open_socket(
-        self, url: str, headers: CIMultiDict[str], heartbeat: float
+        self,
+        url: str,
+        headers: CIMultiDict[str],
+        heartbeat: float,
+        *,
+        protocols: Sequence[str] = (),
+        compress: bool = True,
     ) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket of the caller's own, on the way that calls take. Raises aiohttp's errors, OSError, ValueError."""
-        assert self._session is not None
+        """A WebSocket of the caller's own, on the way that calls take.
+
+        Raises HandshakeRefused, and aiohttp's errors, OSError, ValueError.
+        """
+        assert self._sockets is not None
         where = URL(url, encoded=True)
-        return await self._session.ws_connect(
+        return await self._sockets.ws_connect(
             where,
             headers=headers,
+            protocols=protocols,
             heartbeat=heartbeat,
-            compress=15,
+            compress=15 if compress else 0,
             max_msg_size=MAX_PART,
             proxy=self.options.proxy,
             proxy_auth=self._proxy_auth,
@@ -179,6 +187,20 @@ class Upstream:
         if key not in self._contexts:
             self._contexts[key] = _make_context(self.options, certificate)
         return self._contexts[key]
+
+
+def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+        trust_env=False,
+        max_line_size=65536,
+        max_field_size=65536,
+        **more,
+    )
 
 
 def _client_certificate(client_certs: str | None, host: str) -> Path | None:
@@ -203,6 +225,18 @@ def _make_context(options: UpstreamOptions, certificate: Path | None) -> ssl.SSL
     return context
 
 
+def _data(call: Call) -> bytes | AsyncIterator[memoryview | bytes] | None:
+    """The body; a large one, or one with a change in it, piece by piece, so that no copy of it is made."""
+    if call.patch is None and len(call.raw_body) <= multipart.PIECE:
+        return call.raw_body or None
+    return _pieces(call)
+
+
+async def _pieces(call: Call) -> AsyncIterator[memoryview | bytes]:
+    for piece in multipart.pieces(call.raw_body, call.patch):
+        yield piece
+
+
 def _headers(call: Call) -> CIMultiDict[str]:
     """The call's headers as they came, less what concerns our own connections, with the target's credential."""
     assert call.target is not None
@@ -214,9 +248,9 @@ def _headers(call: Call) -> CIMultiDict[str]:
             continue
         if lower == "cookie" and not call.target.own_key:  # of our own address, which other programs share
             continue
-        out.add(name, str(len(call.raw_body)) if lower == "content-length" else value)
+        out.add(name, str(call.size) if lower == "content-length" else value)
     if call.raw_body and "content-length" not in out:
-        out["content-length"] = str(len(call.raw_body))
+        out["content-length"] = str(call.size)
     call.target.authorize(out)
     return out
 
@@ -336,7 +370,9 @@ async def _whole(call: Call, exchange: _Exchange) -> Reply:
 
 
 def _is_raw(call: Call, answer: aiohttp.ClientResponse) -> bool:
-    return call.dialect.name == "plain" or (answer.status < 400 and _is_stream(call, answer))
+    if not call.dialect.gathers(answer.headers.get("content-type", "")):
+        return True
+    return answer.status < 400 and _is_stream(call, answer)
 
 
 async def _streamed(call: Call, exchange: _Exchange, framer: Framer) -> Reply:
@@ -376,7 +412,7 @@ def _reply_headers(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
 
 
 @contextmanager
-def _as_refusals() -> Iterator[None]:
+def as_refusals() -> Iterator[None]:
     """What aiohttp raises before the first part, in our words. No message of its own reaches the client."""
     try:
         yield

@@ -21,8 +21,10 @@ from shin_gateway.call import Call
 from shin_gateway.dialects.sse import SseFramer
 from shin_gateway.errors import UpstreamFailed, UpstreamTimeout
 from shin_gateway.frames import Create
+from shin_gateway.handshakes import HandshakeRefused
 from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Broken, Reply
+from shin_gateway.targets import Target
 from shin_gateway.upstream import HOP_BY_HOP, SHUTTING_DOWN, SILENCE, Upstream
 
 HEARTBEAT = 30.0
@@ -36,20 +38,33 @@ _decode_frame = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class UpstreamSocket:
-    """One lane's way to the provider."""
+    """One lane's way to the provider: where the client wanted to go by itself (`origin`), or, on the gateway (None), to
+    any target that takes calls over a WebSocket."""
 
-    def __init__(self, upstream: Upstream, origin: str, headers: CIMultiDict[str]) -> None:
+    def __init__(self, upstream: Upstream, origin: str | None, headers: CIMultiDict[str]) -> None:
         self._upstream = upstream
         self._origin = origin
         self._headers = handshake_headers(headers)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._at: Target | None = None
+        """Whom it leads to."""
         self._known: set[str] = set()
         """Replies that the provider remembers on this connection."""
-        self._unwilling = False
+        self._unwilling: set[str] = set()
+        """Base URLs that were in vain."""
 
     @property
-    def usable(self) -> bool:
-        return not self._unwilling and self._upstream.declines.get(self._origin, 0.0) < time.monotonic()
+    def warms(self) -> bool:
+        """Whether a frame that only prepares a later call goes up. On the gateway nobody knows yet whom to ask."""
+        return self._origin is not None and self._may(self._origin)
+
+    def _may(self, base_url: str) -> bool:
+        return base_url not in self._unwilling and self._upstream.declines.get(base_url, 0.0) < time.monotonic()
+
+    def _leads_to(self, target: Target) -> bool:
+        if self._origin is None:
+            return target.websocket and not target.own_key
+        return target.own_key and target.base_url == self._origin
 
     async def forward(self, create: Create, call: Call, asked: bytes) -> Reply | None:
         """Ask over the socket. None where the call goes elsewhere, or the provider takes none.
@@ -57,13 +72,13 @@ class UpstreamSocket:
         Raises UpstreamFailed and UpstreamTimeout once the frame has gone out.
         """
         target = call.target
-        if not self.usable or target is None or not target.own_key or target.base_url != self._origin:
+        if target is None or not self._leads_to(target) or not self._may(target.base_url):
             return None
         if call.dialect.name != "openai.responses" or call.path != call.arrival.path:
             return None
         started = time.perf_counter()
         try:
-            if not await self._open(call):
+            if not await self._open(call, target):
                 return None
             return await self._ask(self._frame(create, call, asked), call)
         finally:
@@ -81,18 +96,21 @@ class UpstreamSocket:
             return frames.untouched(create)
         return frames.frame_of(call.body, create)
 
-    async def _open(self, call: Call) -> bool:
+    async def _open(self, call: Call, target: Target) -> bool:
         """Whether there is a connection."""
-        if self._socket is not None and await _is_open(self._socket):
+        same = self._at is not None and (self._at.base_url, self._at.secret) == (target.base_url, target.secret)
+        if self._socket is not None and same and await _is_open(self._socket):
             return True
         self.close()
-        began, target, connect = time.perf_counter(), call.target, call.policy.timeouts.connect
-        assert target is not None
+        self._at = target
+        began = time.perf_counter()
         try:
-            async with asyncio.timeout(connect):
-                self._socket = await self._upstream.open_socket(target.url(call.path), self._headers, HEARTBEAT)
-        except aiohttp.WSServerHandshakeError as error:
-            self._refuse(error.status in NEVER)
+            async with asyncio.timeout(call.policy.timeouts.connect):
+                self._socket = await self._upstream.open_socket(
+                    target.url(call.path), headers_for(target, self._headers), HEARTBEAT
+                )
+        except HandshakeRefused as refused:
+            self._refuse(refused.status in NEVER)
         except TimeoutError:
             self._refuse(forever=True)
         except (aiohttp.ClientError, OSError, ValueError):  # HTTPS will say why
@@ -102,9 +120,10 @@ class UpstreamSocket:
         return self._socket is not None
 
     def _refuse(self, forever: bool) -> None:
-        self._unwilling = forever
+        assert self._at is not None
         if forever:
-            self._upstream.declines[self._origin] = time.monotonic() + REMEMBERED
+            self._unwilling.add(self._at.base_url)
+            self._upstream.declines[self._at.base_url] = time.monotonic() + REMEMBERED
 
     async def _ask(self, frame: bytes, call: Call) -> Reply | None:
         socket, timeouts = self._socket, call.policy.timeouts
@@ -281,6 +300,15 @@ def _error(frame: bytes, call: Call) -> Reply | None:
         if name.lower() not in HOP_BY_HOP and not name.lower().startswith("content-"):
             headers[name] = str(value)
     return Reply(status, headers, call.dialect, body=b'{"error":%b}' % bytes(fields["error"]))
+
+
+def headers_for(target: Target, headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """The client's headers with the target's credential. Raises Unavailable when that has gone meanwhile."""
+    out = headers.copy()
+    if not target.own_key:
+        out.popall("cookie", None)  # of our own address, which other programs share
+    target.authorize(out)
+    return out
 
 
 def handshake_headers(headers: CIMultiDict[str]) -> CIMultiDict[str]:

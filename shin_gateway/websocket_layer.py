@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,8 +35,8 @@ class Carried(Protocol):
 
     def receive(self, message: str | bytes) -> None: ...
 
-    def client_left(self) -> None:
-        """The connection is gone, or must go: nothing more can be received."""
+    def client_left(self, code: int | None = None, reason: str = "") -> None:
+        """The connection is gone, or must go: nothing more can be received. `code`: what it was closed with."""
 
 
 @dataclass
@@ -124,19 +125,19 @@ class SocketLayer(layer.Layer):
             return
         if state is ConnectionState.REMOTE_CLOSING:
             yield from self._say(event.response())
-        self._leave()
+        self._leave(event.code, event.reason or "")
         yield commands.CloseConnection(self.context.client)
 
     def _fail(self, code: int, reason: str) -> layer.CommandGenerator[None]:
         yield from self._say(ws.CloseConnection(code, reason))
         self._pieces = []
-        self.carried.client_left()
+        self.carried.client_left(code, reason)
 
-    def _leave(self) -> None:
+    def _leave(self, code: int | None = None, reason: str = "") -> None:
         self._deaf = True
         self.left.set()
         self._pieces = []
-        self.carried.client_left()
+        self.carried.client_left(code, reason)
 
     def _say(self, event: ws.Event) -> layer.CommandGenerator[None]:
         try:
@@ -178,6 +179,7 @@ class Upgrade:
     carried: Carried
     deflate: Deflate | None
     response: http.Response
+    """The answer to it."""
 
 
 def upgrade(request: http.Request, carried: Carried) -> Upgrade | None:
@@ -227,6 +229,19 @@ class ClientSocket:
     async def send(self, messages: Iterable[bytes]) -> None:
         texts = [ws.TextMessage(message.decode("utf-8", "replace")) for message in messages]
         await self._handler.server_event(Say(self._socket.stream, texts))
+
+    async def send_bytes(self, message: bytes) -> None:
+        await self._handler.server_event(Say(self._socket.stream, [ws.BytesMessage(bytearray(message))]))
+
+    def hold(self, on: bool) -> None:
+        transport = self._handler.transports.get(self._socket.context.client)
+        if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
+            return
+        with suppress(RuntimeError):  # closing
+            if on:
+                transport.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            else:
+                transport.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def ping(self) -> None:
         await self._handler.server_event(Say(self._socket.stream, [ws.Ping()]))

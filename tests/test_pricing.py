@@ -146,3 +146,18 @@ def test_names_from_callers_fill_no_memory() -> None:
     assert pricing._find.cache_info().currsize <= 4096
     assert len(get_snapshot()._lookup_cache) < 100
     assert len(get_snapshot()._provider_misses) < 100
+
+
+def test_a_recording_is_paid_by_its_length() -> None:
+    prices = Prices()
+    assert prices.cost("openai", "whisper-1", Usage(input_seconds=60)) == Decimal("0.36") / 60
+    assert prices.cost("mistral", "voxtral-mini-transcribe-3-0", Usage(input=4, output=6, input_seconds=60)) == (
+        Decimal("0.21") / 60
+    )
+    assert prices.cost("openai", "gpt-4o", Usage(input_seconds=60)) is None
+
+
+def test_images_have_prices_of_their_own() -> None:
+    drawn = Usage(input=100, input_image=60, output=1000, output_image=900)
+    cost = Prices().cost("openai", "gpt-image-1.5", drawn)
+    assert cost == (40 * Decimal(5) + 60 * Decimal(8) + 100 * Decimal(10) + 900 * Decimal(32)) / 1_000_000

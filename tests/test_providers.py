@@ -31,11 +31,46 @@ def row_of(host: str) -> ProviderRow:
 CALLS = [
     ("api.openai.com", "POST", "/v1/chat/completions", "chat", "openai.chat"),
     ("api.openai.com", "POST", "/v1/completions", "complete", "openai.completions"),
+    ("api.openai.com", "GET", "/v1/responses/resp_123", "stored", "openai.responses"),
+    ("api.openai.com", "POST", "/v1/responses/resp_123/cancel", "stored", "openai.responses"),
+    ("api.openai.com", "DELETE", "/v1/conversations/conv_1/items/msg_1", "stored", "openai.responses"),
     ("api.openai.com", "POST", "/v1/responses", "respond", "openai.responses"),
     ("api.openai.com", "WEBSOCKET", "/v1/responses", "respond", "openai.responses"),
+    ("api.openai.com", "WEBSOCKET", "/v1/realtime?model=gpt-realtime", "realtime", "openai.realtime"),
+    ("a.openai.azure.com", "WEBSOCKET", "/openai/realtime?deployment=voice", "realtime", "openai.realtime"),
+    ("generativelanguage.googleapis.com", "WEBSOCKET",
+     "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", "realtime", "gemini.live"),
+    ("aiplatform.googleapis.com", "WEBSOCKET",
+     "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent", "realtime", "gemini.live"),
     ("api.openai.com", "POST", "/v1/responses/compact", "respond", "openai.responses"),
     ("api.openai.com", "POST", "/v1/responses/input_tokens", "count", "openai.responses"),
     ("api.openai.com", "POST", "/v1/embeddings", "embed", "openai.embeddings"),
+    ("api.openai.com", "POST", "/v1/images/generations", "image", "openai.images"),
+    ("api.openai.com", "POST", "/v1/images/edits", "image", "openai.images"),
+    ("a.openai.azure.com", "POST", "/openai/deployments/draw/images/generations?api-version=1", "image", "openai.images"),
+    ("api.x.ai", "POST", "/v1/images/generations", "image", "openai.images"),
+    ("aiplatform.googleapis.com", "POST", "/v1/projects/p/locations/l/publishers/google/models/imagen-4:predict", "image", "gemini.images"),
+    ("aiplatform.googleapis.com", "POST", "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict", "embed", "gemini.generate"),
+    ("llm.example", "GET", "/v1/models/gpt-4o", "models", "openai.chat"),
+    ("llm.example", "GET", "/v1beta/models/lab/gpt-4o", "models", "gemini.generate"),
+    ("generativelanguage.googleapis.com", "POST", "/v1beta/models/lab/llama3:8b:generateContent", "chat", "gemini.generate"),
+    ("api.openai.com", "POST", "/v1/audio/speech", "speech", "openai.speech"),
+    ("api.groq.com", "POST", "/openai/v1/audio/transcriptions", "transcript", "openai.transcriptions"),
+    ("a.openai.azure.com", "POST", "/openai/deployments/w/audio/translations", "transcript", "openai.transcriptions"),
+    ("api.mistral.ai", "POST", "/v1/moderations", "moderation", "openai.moderations"),
+    ("api.openai.com", "POST", "/v1/files", "file", "openai.files"),
+    ("api.openai.com", "GET", "/v1/files/file-1/content", "file", "openai.files"),
+    ("api.openai.com", "DELETE", "/v1/files/file-1", "file", "openai.files"),
+    ("api.openai.com", "POST", "/v1/uploads/upload_1/parts", "file", "openai.files"),
+    ("api.groq.com", "POST", "/openai/v1/batches/batch_1/cancel", "batch", "openai.batches"),
+    ("api.anthropic.com", "POST", "/v1/files", "file", "anthropic.files"),
+    ("api.anthropic.com", "POST", "/v1/messages/batches", "batch", "anthropic.batches"),
+    ("api.anthropic.com", "GET", "/v1/messages/batches/msgbatch_1/results", "batch", "anthropic.batches"),
+    ("generativelanguage.googleapis.com", "POST", "/upload/v1beta/files", "file", "gemini.files"),
+    ("generativelanguage.googleapis.com", "POST", "/upload/v1/files", "file", "gemini.files"),
+    ("generativelanguage.googleapis.com", "GET", "/v1/files/abc:download?alt=media", "file", "gemini.files"),
+    ("generativelanguage.googleapis.com", "POST", "/v1beta/models/M:batchGenerateContent", "batch", "gemini.batches"),
+    ("generativelanguage.googleapis.com", "POST", "/v1beta/batches/b:cancel", "batch", "gemini.batches"),
     ("api.openai.com", "GET", "/v1/models?limit=5", "models", "openai.chat"),
     ("chatgpt.com", "POST", "/backend-api/codex/responses", "respond", "openai.responses"),
     ("chatgpt.com", "WEBSOCKET", "/backend-api/codex/responses", "respond", "openai.responses"),
@@ -103,9 +138,6 @@ UNTOUCHED = [
     ("api.anthropic.com", "GET", "/api/hello"),
     ("api.anthropic.com", "HEAD", "/"),
     ("api.anthropic.com", "GET", "/v1/messages"),
-    ("api.anthropic.com", "POST", "/v1/messages/batches"),
-    ("api.anthropic.com", "GET", "/v1/messages/batches/msgbatch_1/results"),
-    ("api.anthropic.com", "POST", "/v1/files"),
     ("api.anthropic.com", "GET", "/v1/models/claude-x"),
     ("chatgpt.com", "GET", "/"),
     ("chatgpt.com", "POST", "/backend-api/codex/analytics-events/events"),
@@ -127,8 +159,6 @@ UNTOUCHED = [
     ("cloudcode-pa.googleapis.com", "POST", "/v1internal:listExperiments"),
     ("cloudcode-pa.googleapis.com", "POST", "/v1internal:onboardUser"),
     ("generativelanguage.googleapis.com", "GET", "/v1beta/models/gemini-2.5-pro"),
-    ("generativelanguage.googleapis.com", "POST", "/upload/v1beta/files"),
-    ("generativelanguage.googleapis.com", "POST", "/v1beta/models/M:batchGenerateContent"),
     ("generativelanguage.googleapis.com", "POST", "/v1beta/cachedContents"),
     ("models.opencode.ai", "GET", "/api.json"),
     ("telemetry.individual.githubcopilot.com", "POST", "/telemetry"),
@@ -144,17 +174,14 @@ UNTOUCHED = [
     ("raw.githubusercontent.com", "GET", "/BerriAI/litellm/main/prices.json"),
     ("auth.openai.com", "POST", "/oauth/token"),
     ("api.openai.com", "GET", "/v1/responses"),
-    ("api.openai.com", "GET", "/v1/responses/resp_123"),
-    ("api.openai.com", "POST", "/v1/responses/resp_123/cancel"),
     ("api.openai.com", "GET", "/v1/chat/completions/chatcmpl-1"),
     ("api.openai.com", "GET", "/v1/chat/completions"),
-    ("api.openai.com", "WEBSOCKET", "/v1/realtime?model=gpt-realtime"),
-    ("api.openai.com", "POST", "/v1/files"),
-    ("api.openai.com", "POST", "/v1/audio/speech"),
-    ("api.openai.com", "POST", "/v1/images/generations"),
+    ("api.openai.com", "WEBSOCKET", "/v1/realtime/calls"),
     ("api.openai.com", "OPTIONS", "/v1/chat/completions"),
     ("openrouter.ai", "GET", "/api/frontend/models"),
     ("openrouter.ai", "GET", "/models"),
+    ("api.openai.com", "POST", "/v1/vector_stores"),
+    ("api.openai.com", "POST", "/v1/fine_tuning/jobs"),
     ("openrouter.ai", "POST", "/api/v1/auth/keys"),
     ("localhost", "POST", "/api/chat"),
     ("a.cognitiveservices.azure.com", "POST", "/speechtotext/v3.2/transcriptions"),
@@ -282,13 +309,15 @@ def test_quirks_of_a_server() -> None:
     assert providers.get("anthropic").quirks.drop == frozenset()
 
 
-def test_words_of_quirks_are_ones_that_the_writer_knows() -> None:
-    writer = Path(shin_gateway.providers.__file__).parent / "translation/openai_chat/quirks.py"
-    known = set(re.findall(r"`([a-z_]+): ", writer.read_text(encoding="utf-8")))
-    known |= {"fixed_when"}
+def test_words_of_quirks_are_ones_that_a_writer_knows() -> None:
+    writers = Path(shin_gateway.providers.__file__).parent / "translation"
+    known = {
+        word
+        for name in ("openai_chat/quirks.py", "counting.py", "embeddings/form.py")
+        for word in re.findall(r"`([a-z_]+): ", (writers / name).read_text(encoding="utf-8"))
+    }
     for row in Providers.load():
-        if "openai.chat" in row.dialects:
-            assert row.quirks.words.keys() <= known, row.name
+        assert row.quirks.words.keys() <= known, row.name
 
 
 def test_a_second_account_at_one_provider_does_not_take_its_host() -> None:
@@ -312,7 +341,7 @@ def test_a_chain_of_likes() -> None:
         b={"like": "anthropic", "base_url": "https://b.example", "hosts": "b.example"},
     )
     assert providers.get("a").base_url == "https://b.example"
-    assert providers.get("a").dialects == {"anthropic.messages": "/v1/messages"}
+    assert providers.get("a").dialects == Providers.load().get("anthropic").dialects
     assert providers.get("a").hosts == ()
     assert providers.for_host("b.example", 443).name == "b"
 

@@ -16,7 +16,7 @@ from shin_gateway.errors import Invalid, NotFound, Refusal, Unavailable, Unsuppo
 from shin_gateway.policy import Policy, load_policies
 from shin_gateway.providers import Providers
 from shin_gateway.registry import Registry
-from shin_gateway.targets import Target, aim, find_target, target_for_origin
+from shin_gateway.targets import Target, aim, find_target, in_use, led_to, lister, name_of, target_for_origin
 
 KEYS = {
     "OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-ant", "GOOGLE_API_KEY": "goog", "OPENROUTER_API_KEY": "sk-or",
@@ -288,18 +288,26 @@ def test_anything_below_a_provider(policy: Policy) -> None:
     assert (call.target.url(call.path), call.kind) == ("https://api.anthropic.com/v1/messages", "chat")
 
 
-def test_a_list_of_models_comes_from_the_first_that_speaks_so_and_has_a_key(
-    policy: Policy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert aimed(policy, "GET", "/v1/models").target.provider == "openai"
-    assert aimed(policy, "GET", "/v1beta/models").target.provider == "gemini"
+def test_who_is_asked_for_a_list_of_models(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert aimed(policy, "GET", "/v1/models").target is None, "it is made from all lists"
+    assert aimed(policy, "GET", "/openai/v1/models").target.provider == "openai"
+    wanted = config(providers={"lab": {"like": "generic", "base_url": "http://127.0.0.1:9001/v1"}})
+    providers = Providers.load(wanted)
     monkeypatch.delenv("OPENAI_API_KEY")
-    call = aimed(policy, "GET", "/v1/models")
-    assert call.target.url(call.path) == "https://openrouter.ai/api/v1/models"
-    for name in KEYS:
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(Unavailable, match="No provider that lists models in the dialect openai.chat has a key"):
-        aimed(policy, "GET", "/v1/models")
-    lab = config(providers={"lab": {"like": "openai", "base_url": "http://127.0.0.1:9001/v1"}})
-    call = aimed(policy, "GET", "/v1/models", config=lab)
-    assert call.target.url(call.path) == "http://127.0.0.1:9001/v1/models"
+    used = {row.name for row in providers if in_use(row, wanted)}
+    assert {"lab", "anthropic"} <= used
+    assert used.isdisjoint({"openai", "azure_openai", "vertex", "ollama", "generic", "chatgpt", "code_assist"})
+    assert lister(providers.get("lab"), "openai.chat").url("/models") == "http://127.0.0.1:9001/v1/models"
+
+
+def test_the_name_that_leads_to_a_providers_model() -> None:
+    named = config(providers={"lab": {"like": "openai", "models": "lab-*"}}, models={"gpt-4": "claude-opus-4"})
+    providers = Providers.load(named)
+    for row, model, name in (
+        ("openai", "gpt-4o", "gpt-4o"), ("openai", "gpt-4", "openai/gpt-4"), ("openai", "mystery-9", "openai/mystery-9"),
+        ("lab", "gpt-4o", "lab/gpt-4o"), ("lab", "lab-7", "lab-7"),
+        ("openrouter", "openai/gpt-4o", "openrouter/openai/gpt-4o"), ("openrouter", "gpt-4o", "openrouter/gpt-4o"),
+    ):  # fmt: skip
+        assert name_of(model, providers.get(row), providers, named) == name
+        found, there = led_to(name, providers, named)
+        assert (found.name, there) == (row, model)

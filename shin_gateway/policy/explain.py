@@ -31,7 +31,8 @@ def _told(policy: Policy, why: str) -> str:
 
 
 def _keys(policy: Policy) -> Iterator[str]:
-    times = ", ".join(f"{name} {_seconds(value)}" for name, value in policy.timeouts)
+    said = {"connect", "first_part", "idle", "total"} | policy.timeouts.model_fields_set  # `socket` is about few calls
+    times = ", ".join(f"{name} {_seconds(value)}" for name, value in policy.timeouts if name in said)
     yield _row("timeouts", times, policy)
     yield _row("limits", f"body {policy.limits.body:,} bytes", policy)
     yield _row("websocket", policy.websocket, policy)

@@ -36,6 +36,8 @@ class Timeouts(_Part):
     """Silence between two parts."""
     total: Duration = 3600.0
     """From the start of the attempt to the last part."""
+    socket: Duration = 3600.0
+    """Silence of both sides on a realtime connection, which is closed then."""
 
 
 class Limits(_Part):
@@ -54,8 +56,9 @@ class PresetFile(_Part):
     """Addons by name: their settings, `on` for the defaults, `off` to take one out that a preset put in.
     Settings replace those of a preset as a whole. `mode: shadow` inside them decides without acting."""
     websocket: Literal["carry", "decline", "pass"] = "carry"
-    """A WebSocket that carries calls (Codex, Copilot): `carry` takes each of its calls through the chain; `decline`
-    answers 426, upon which agents fall back to HTTPS; `pass` lets it through unseen."""
+    """A WebSocket that carries calls (Codex, Copilot, realtime APIs): `carry` takes each call through the chain, a
+    realtime connection as one call; `decline` answers 426, upon which agents fall back to HTTPS; `pass` lets it
+    through unseen."""
     proxy_auth: Literal["optional", "required"] = "optional"
     """Whether the proxy's URL must carry credentials to reach these hosts."""
     timeouts: Timeouts = Timeouts()

@@ -16,11 +16,14 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
-Kind = Literal["chat", "complete", "respond", "embed", "count", "models", "stored", "other"]
+Kind = Literal[
+    "chat", "complete", "respond", "embed", "count", "models", "stored", "image", "speech", "transcript",
+    "moderation", "file", "batch", "realtime", "other",
+]  # fmt: skip
 """What a call asks for: `stored` something that is kept of earlier ones; `other` passes untouched."""
 
 Method = Literal["GET", "POST", "DELETE", "WEBSOCKET"]
-"""WEBSOCKET is an upgrade that carries calls."""
+"""WEBSOCKET is an upgrade to a connection that carries calls, or is one."""
 
 
 def _regex(pattern: str) -> str:
@@ -43,9 +46,10 @@ class PathRow(BaseModel):
     match: Annotated[str, AfterValidator(_regex)]
     """A regular expression for the whole path, decoded, without query. A group `model` says where the model stands."""
     method: Annotated[tuple[Method, ...], BeforeValidator(_listed)] = ("POST",)
-    """GET, POST, DELETE, or WEBSOCKET for an upgrade that carries calls; one or a list."""
+    """GET, POST, DELETE, or WEBSOCKET for an upgrade to a connection that carries calls, or is one; one or a list."""
     kind: Kind
-    """chat, complete, respond, embed, count, models or stored; `other` passes untouched."""
+    """chat, complete, respond, embed, count, models, stored, image, speech, transcript, moderation, file, batch
+    or realtime; `other` passes untouched."""
     dialect: str = ""
     """How such calls are written: openai.chat, anthropic.messages, …; not for `other`."""
     stream: bool = False

@@ -11,6 +11,7 @@ _BY_PATH = {
         (re.compile(r"/v1internal:(?!countTokens)"), "envelope"),
         (re.compile(r"/v1internal:countTokens"), ""),
         (re.compile(r":batchEmbedContents"), "embed_batch"),
+        (re.compile(r":predict"), ""),
     ),
 }
 """Forms that the kind alone does not tell; "": nobody says what they hold."""

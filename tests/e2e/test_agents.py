@@ -160,6 +160,24 @@ async def test_by_base_url_through_the_gateway(stand: Stand) -> None:
     assert call.header("authorization") == "Bearer sk-of-the-gateway"
 
 
+async def test_codex_on_a_model_of_anthropic(stand: Stand) -> None:
+    """Over its WebSocket to the gateway, translated from there."""
+    gateway = stand.worker.gateway
+    settings = ("-c", f'openai_base_url="{gateway}/v1"', "-m", "claude-sonnet-4-5")
+    ran = await stand.run("codex", *settings, *CODEX, CODEX_API_KEY="sk-dummy")
+    assert (ran.code, TEXT in ran.out) == (0, True), ran
+    calls = [seen for seen in stand.provider.seen if seen.sni == "api.anthropic.com"]
+    assert {seen.path for seen in calls} == {"/v1/messages"}
+    assert calls[0].json()["tools"], "its tools come along"
+    (row, *_) = await stand.worker.rows()
+    assert (row.provider, row.end, row.output_tokens, row.facts["carrier"]) == (
+        "anthropic",
+        "completed",
+        7,
+        "websocket",
+    )
+
+
 def _frames(provider: FakeProvider) -> list[str]:
     return [str(message) for seen in provider.seen for message in seen.messages]
 

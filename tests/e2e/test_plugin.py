@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import httpx2
 import pytest
+import websockets
 
 from shin_gateway.admin.parts import all_shipped
 from shin_gateway.stores.embedded import EmbeddedState
@@ -147,6 +148,23 @@ async def test_gateway_and_proxy_answer_and_rows_are_kept(dump: Mitmdump, secure
         ("gateway", "gpt-4o", "completed"),
         ("gateway", "claude-sonnet-4-5", "completed"),
         ("localhost", "claude-sonnet-4-5", "completed"),
+    ]
+    assert await dump.end() == 0
+    assert "Traceback" not in dump.said
+
+
+async def test_websockets_are_carried_and_passed(dump: Mitmdump, provider: FakeProvider) -> None:
+    await dump.start()
+    base = dump.gateway.replace("http:", "ws:")
+    for path, end in (("/v1/responses", "response.completed"), ("/v1/realtime?model=gpt-realtime", "response.done")):
+        async with websockets.connect(base + path, proxy=None) as socket, asyncio.timeout(10):
+            await socket.send('{"type":"response.create","model":"gpt-4o","input":"say hello"}')
+            while f'"{end}"' not in str(await socket.recv()):
+                pass
+    rows = await dump.rows(2)
+    assert [(row.kind, row.end, row.output_tokens) for row in rows] == [
+        ("respond", "completed", 7),
+        ("realtime", "completed", 7),
     ]
     assert await dump.end() == 0
     assert "Traceback" not in dump.said

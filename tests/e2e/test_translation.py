@@ -157,3 +157,16 @@ async def test_a_call_that_is_none_is_refused_in_its_dialect(
         answer = await http.post(f"{serving.gateway}{path}", json={"model": target, "max_tokens": 5, **body})
         assert answer.status_code == 400, (body, answer.text)
         assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("model", [MODELS["chat"], MODELS["messages"]])
+async def test_a_gemini_client_that_wants_no_events_gets_a_json_array(
+    gateway: tuple[Serving, httpx2.AsyncClient], model: str
+) -> None:
+    serving, http = gateway
+    call = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    answer = await http.post(f"{serving.gateway}/v1beta/models/{model}:streamGenerateContent", json=call)
+    assert answer.headers["content-type"].startswith("application/json")
+    chunks = answer.json()
+    assert "".join(part["text"] for one in chunks for part in one["candidates"][0]["content"]["parts"]) == TEXT
+    assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"

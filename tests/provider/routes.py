@@ -37,6 +37,7 @@ ROUTES = (
     _route(r"/chat/completions", "openai", chat.whole, chat.events),
     _route(r"/completions", "openai", chat.whole_text, chat.text_events),
     _route(r"/responses", "openai", responses.whole, responses.events),
+    _route(r"/responses/input_tokens", "openai", others.openai_count),
     _route(r"/embeddings", "openai", others.embeddings),
     _route(r"/messages", "anthropic", anthropic.whole, anthropic.events),
     _route(r"/messages/count_tokens", "anthropic", others.anthropic_count),

@@ -55,6 +55,8 @@ class Seen:
     """Bytes handed to the socket; stops growing while the client does not read."""
     messages: list[str | bytes] = field(default_factory=list)
     """WebSocket messages received after an upgrade."""
+    closed_with: tuple[int, str] | None = None
+    """Code and reason of the client's close frame."""
 
     @property
     def path(self) -> str:

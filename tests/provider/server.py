@@ -81,6 +81,10 @@ class FakeProvider:
         """The next calls get these answers, in order; then `default` again."""
         self._script.extend(answers)
 
+    def unscript(self) -> None:
+        """Forget the answers that were not asked for."""
+        self._script.clear()
+
     async def wait_seen(self, count: int = 1, timeout: float = 10) -> list[Seen]:
         """The calls, as soon as there are `count` of them. Raises TimeoutError."""
         async with asyncio.timeout(timeout), self._arrived:

@@ -1,19 +1,21 @@
-"""WebSockets on the provider's side: the Responses API's frames are answered, anything else is said back."""
+"""WebSockets on the provider's side: the Responses API's frames and realtime ones are answered, others said back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import wsproto
 from wsproto import events
 from wsproto.extensions import PerMessageDeflate
 
-from tests.provider.answer import Answer
+from tests.provider.answer import Answer, Stop
 from tests.provider.peer import Gone, Peer
 from tests.provider.routes import write
 from tests.provider.seen import Seen
+from tests.provider.wire import realtime
 
 FOREVER = 1e6
 OnCall = Callable[[Seen], Answer]
@@ -40,6 +42,7 @@ class Socket:
             for event in self._connection.events():
                 await self._hear(event)
                 if isinstance(event, events.CloseConnection):
+                    self._seen.closed_with = (event.code, event.reason or "")
                     return
             data = await self._peer.read()
             if not data:
@@ -57,24 +60,72 @@ class Socket:
             subprotocol = event.subprotocols[0] if event.subprotocols else None
             told = [(b"x-request-id", b"req_fake0001")]
             await self._send(
-                events.AcceptConnection(
-                    subprotocol=subprotocol, extra_headers=told, extensions=[PerMessageDeflate()]
-                )
+                events.AcceptConnection(subprotocol=subprotocol, extra_headers=told, extensions=[PerMessageDeflate()])
             )
+            if self._model.startswith("gpt-realtime"):
+                await self._say(realtime.greeting(self._model))
         elif isinstance(event, events.Ping | events.CloseConnection):
             await self._send(event.response())
 
+    @property
+    def _model(self) -> str:
+        return parse_qs(self._seen.target.partition("?")[2]).get("model", [""])[0]
+
+    async def _say(self, text: str) -> None:
+        await self._send(events.TextMessage(data=text))
+
     async def _send(self, event: events.Event) -> None:
-        await self._peer.write(self._connection.send(event))
+        data = self._connection.send(event)
+        self._seen.sent += len(data)
+        await self._peer.write(data)
 
     async def _answer(self, message: str | bytes) -> None:
-        call = _call(message) if self._seen.path.endswith("/responses") else None
-        if call is not None:
+        call, path = _call(message), self._seen.path
+        if call is not None and path.endswith("/responses"):
             await self._reply(call, str(message))
+        elif call is not None and path.endswith("/realtime"):
+            await self._speak(str(message), realtime.openai_events)
+        elif path.endswith("/realtime") and (known := _KNOWN.get(_type(message))):
+            await self._say(known(json.loads(message)))
+        elif path.endswith("BidiGenerateContent"):
+            await self._live(message)
         elif isinstance(message, str):
             await self._send(events.TextMessage(data=message))
         else:
             await self._send(events.BytesMessage(data=bytearray(message)))
+
+    async def _live(self, message: str | bytes) -> None:
+        """Gemini, whose server says its JSON in binary messages."""
+        said = json.loads(message)
+        if "setup" in said:
+            await self._send(events.BytesMessage(data=bytearray(b'{"setupComplete":{}}')))
+        else:
+            await self._speak(str(message), realtime.gemini_messages, binary=True)
+
+    async def _speak(self, message: str, write: Callable[[Answer], Iterator[str]], binary: bool = False) -> None:
+        """One reply on a realtime connection. A status from 3000 on closes it with that code."""
+        first = self._seen
+        answer = self._on_call(
+            Seen("WEBSOCKET", first.target, first.headers, message.encode(), first.sni, first.connection)
+        )
+        stop, said = answer.stop, list(write(answer))
+        for text in said[: stop.count] if stop else said:
+            if answer.pace:
+                await self._peer.wait(answer.pace)
+            await self._send(
+                events.BytesMessage(data=bytearray(text.encode())) if binary else events.TextMessage(data=text)
+            )
+        if answer.status >= 3000:
+            await self._send(events.CloseConnection(code=answer.status, reason="refused"))
+        if stop is not None:
+            await self._leave(stop)
+
+    async def _leave(self, stop: Stop) -> None:
+        if stop.how == "hang":
+            await self._peer.wait(FOREVER)
+        elif stop.how == "rst":
+            self._peer.reset()
+        raise Gone
 
     async def _reply(self, call: dict[str, Any], message: str) -> None:
         first = self._seen
@@ -88,13 +139,8 @@ class Socket:
             if answer.pace:
                 await self._peer.wait(answer.pace)
             await self._send(events.TextMessage(data=event))
-        if stop is None:
-            return
-        if stop.how == "hang":
-            await self._peer.wait(FOREVER)
-        elif stop.how == "rst":
-            self._peer.reset()
-        raise Gone
+        if stop is not None:
+            await self._leave(stop)
 
     def _events(self, call: dict[str, Any], seen: Seen, answer: Answer) -> Iterator[str]:
         previous = call.get("previous_response_id")
@@ -128,6 +174,20 @@ def _call(message: str | bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return call if isinstance(call, dict) and call.get("type") == "response.create" else None
+
+
+_KNOWN: dict[str, Callable[[dict[str, Any]], str]] = {
+    "session.update": realtime.session_updated,
+    "input_audio_buffer.commit": lambda said: realtime.transcribed(said.get("seconds", 0.0)),
+}
+
+
+def _type(message: str | bytes) -> str:
+    try:
+        said = json.loads(message)
+    except ValueError:
+        return ""
+    return str(said.get("type", "")) if isinstance(said, dict) else ""
 
 
 def _joined(pieces: list[str | bytes]) -> str | bytes:

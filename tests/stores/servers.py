@@ -42,8 +42,10 @@ class Server:
         self.process.wait()
 
     def wait(self) -> Server:
-        """Until its port takes connections."""
+        """Until its port takes connections, and its socket, which comes a moment later."""
         until(lambda: _listens(self.port))
+        if str(self.socket) in self._command:
+            until(self.socket.exists)
         return self
 
 

@@ -54,6 +54,11 @@ def anthropic_count(said: Said) -> bytes:
     return compact({"input_tokens": said.tokens.input if said.tokens else 0}).encode()
 
 
+def openai_count(said: Said) -> bytes:
+    found = said.tokens.input if said.tokens else 0
+    return pretty({"object": "response.input_tokens", "input_tokens": found}).encode()
+
+
 def gemini_count(said: Said) -> bytes:
     total = said.tokens.input if said.tokens else 0
     details = [{"modality": "TEXT", "tokenCount": total}]
