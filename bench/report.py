@@ -104,9 +104,38 @@ def memory(rows: Sequence[Row]) -> str:
     return table(("subject", "calls", "program", "MiB", "ratio to first"), lines)
 
 
+def translated(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    head = ("call", "calls/s", "ratio", "busy", "load", "calls/cpu s", "cpu ms a call", "added ms", "failed")
+    lines = []
+    for row in rows:
+        own, other = (1e3 / one["calls_per_cpu_s"] if one["calls_per_cpu_s"] else 0.0 for one in (row, first))
+        numbers = [f"{row['busy']:.2f}", f"{row['load']:.2f}", f"{row['calls_per_cpu_s']:.0f}"]
+        ratio = _ratio(row["calls_per_s"], first, "calls_per_s")
+        times = [f"{own:.2f}", f"{own - other:+.2f}", f"{row['failed']:.0f}"]
+        lines.append([row["subject"], f"{row['calls_per_s']:.0f}", ratio, *numbers, *times])
+    return f"{table(head, lines)}\nAn OpenAI client; translated: to Anthropic and back. All of Shin's processes count."
+
+
+def translation(rows: Sequence[Row]) -> str:
+    head = ("client", "target", "call µs", "back µs", "both ms", "part µs", "untranslated µs", "1 MB ms")
+    lines = [
+        [
+            row["client"], row["target"], f"{row['call'] * 1e6:.0f}", f"{row['back'] * 1e6:.0f}",
+            f"{(row['call'] + row['back']) * 1e3:.2f}", f"{row['part'] * 1e6:.1f}",
+            f"{row['untranslated'] * 1e6:.1f}", f"{row['large'] * 1e3:.1f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    note = "In one process, without a network. Call: 5 kB. Both: call and whole reply. Part: of a stream."
+    return f"{table(head, lines)}\n{note}"
+
+
 TABLES: Mapping[str, Callable[[Sequence[Row]], str]] = {
     "calls": calls,
     "streams": streams,
+    "translated": translated,
+    "translation": translation,
     "workers": workers,
     "memory": memory,
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import conversations
 from bench.processes import rss
 from bench.subjects import BASELINE, Subject
 from bench.world import Running, World
@@ -113,5 +114,41 @@ def _memory_of(world: World, one: Running, plan: Plan) -> dict[str, dict[str, in
     return sizes
 
 
+def translated(world: World, subjects: Sequence[Subject], plan: Plan) -> list[Row]:
+    """The same chat of 5 kB to a model that speaks the client's dialect and to one that does not."""
+    scripts = {name: world.script(name, _chat_to(model)) for name, model in TRANSLATED.items()}
+    gathered: dict[str, list[Row]] = {name: [] for name in scripts}
+    for subject in (subject for subject in subjects if subject.workers):
+        with world.serving(subject) as one:
+            for script in scripts.values():
+                world.saturate(one, 1, script=script)
+            for _ in range(plan.rounds):
+                for name, script in scripts.items():
+                    gathered[name].append(world.saturate(one, plan.seconds, script=script))
+    return _rows(gathered)
+
+
+TRANSLATED = {"untranslated": "gpt-4o", "translated": "claude-sonnet-4-5"}
+"""Models that an OpenAI client asks for."""
+
+
+def _chat_to(model: str) -> bytes:
+    return conversations.call(conversations.CHAT, 5_000).replace(b'"gpt-4o"', f'"{model}"'.encode(), 1)
+
+
+def translation(world: World, subjects: Sequence[Subject], plan: Plan) -> list[Row]:
+    """What a translation costs in itself, each direction, in one process."""
+    from bench import translation as inner  # the gateway's own code, which the other scenarios do not load
+
+    return inner.rows(plan.seconds / 10)
+
+
 Scenario = Callable[[World, Sequence[Subject], Plan], list[Row]]
-SCENARIOS: Mapping[str, Scenario] = {"calls": calls, "streams": streams, "workers": workers, "memory": memory}
+SCENARIOS: Mapping[str, Scenario] = {
+    "calls": calls,
+    "streams": streams,
+    "translated": translated,
+    "translation": translation,
+    "workers": workers,
+    "memory": memory,
+}

@@ -51,6 +51,9 @@ providers:
   openai:
     base_url: {upstream}/v1
     api_key: env:OPENAI_API_KEY
+  anthropic:
+    base_url: {upstream}
+    api_key: env:ANTHROPIC_API_KEY
 """
 
 
@@ -69,4 +72,4 @@ SUBJECTS = (
     Subject("shin", "Shin, observe", _shin, workers=True),
 )
 BASELINE = "bare"
-ENVIRONMENT = {"OPENAI_API_KEY": "sk-bench"}
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-bench", "ANTHROPIC_API_KEY": "sk-bench"}

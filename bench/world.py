@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench import payload
+from bench import conversations, payload
 from bench.processes import Process, cpu_seconds, free_port
 from bench.subjects import ENVIRONMENT, Place, Subject
 
@@ -36,6 +36,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     location / {{ default_type application/json; return 200 '{body}'; }}
+    location /v1/messages {{ default_type application/json; return 200 '{messages}'; }}
   }}
 }}
 """
@@ -97,15 +98,21 @@ class World:
         self._stack = stack
         self.whole_port = free_port()
         self.stream_port = free_port()
-        self._script = folder / "post.lua"
-        self._script.write_text(WRK.format(body=payload.call().decode()))
+        self._script = self.script("post", payload.call())
         self._nginx = self._start_nginx()
+
+    def script(self, name: str, body: bytes) -> Path:
+        """A script with which wrk posts this body."""
+        script = self._folder / f"{name}.lua"
+        script.write_text(WRK.format(body=body.decode()))
+        return script
 
     def _start_nginx(self) -> Process:
         folder = self._folder / "nginx"
         folder.mkdir()
         config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=self.whole_port, body=payload.REPLY.decode()))
+        body, messages = payload.REPLY.decode(), conversations.REPLIES[conversations.MESSAGES].decode()
+        config.write_text(NGINX.format(folder=folder, port=self.whole_port, body=body, messages=messages))
         command = ["nginx", "-p", str(folder), "-c", str(config), "-e", str(folder / "nginx.log")]
         return self._keep(Process(command, self.cores.load, folder / "out.log"), self.whole_port)
 
@@ -138,11 +145,14 @@ class World:
         finally:
             process.stop()
 
-    def saturate(self, running: Running, seconds: float, connections: int = 32, workers: int = 1) -> dict[str, Any]:
+    def saturate(
+        self, running: Running, seconds: float, connections: int = 32, workers: int = 1, script: Path | None = None
+    ) -> dict[str, Any]:
         """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used."""
         where = self.cores.workers_load if workers > 1 else self.cores.load
         url = f"http://127.0.0.1:{running.port}{payload.PATH}"
-        wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "-s", str(self._script), url]
+        wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s"]
+        wrk += ["-s", str(script or self._script), url]
         subject, upstream, own = running.cpu(), cpu_seconds(self._nginx.pid), _children()
         said = self._run(wrk, where, seconds + 20)
         result: dict[str, Any] = json.loads(said[said.index("JSON ") + 5 :])

@@ -15,17 +15,19 @@ from shin_gateway.outcome import Usage
 
 Json = dict[str, Any]
 
+# `gc=False`: nothing here ever refers to what holds it, so the garbage collector need not look at thousands of parts.
+
 # ── parts of a message ──────────────────────────────────────────────────────────────────────────
 
 
-class Part(msgspec.Struct, kw_only=True):
+class Part(msgspec.Struct, kw_only=True, gc=False):
     """What a message is made of."""
 
     cache: Literal["", "5m", "1h"] = ""
     """The caller marks the end of a prefix to be cached, for so long."""
 
 
-class Citation(msgspec.Struct, kw_only=True):
+class Citation(msgspec.Struct, kw_only=True, gc=False):
     """Where a stretch of text comes from. Places are characters of the text, -1 where not said."""
 
     url: str = ""
@@ -129,7 +131,7 @@ class Builtin(Part):
 AnyPart = Text | Refused | Media | Reasoning | ToolUse | ToolResult | Builtin
 
 
-class Message(msgspec.Struct, kw_only=True):
+class Message(msgspec.Struct, kw_only=True, gc=False):
     role: Literal["system", "developer", "user", "assistant"]
     parts: list[AnyPart]
     name: str = ""
@@ -138,7 +140,7 @@ class Message(msgspec.Struct, kw_only=True):
 # ── what is asked ───────────────────────────────────────────────────────────────────────────────
 
 
-class Tool(msgspec.Struct, kw_only=True):
+class Tool(msgspec.Struct, kw_only=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -152,7 +154,7 @@ class Tool(msgspec.Struct, kw_only=True):
     cache: Literal["", "5m", "1h"] = ""
 
 
-class BuiltinTool(msgspec.Struct, kw_only=True):
+class BuiltinTool(msgspec.Struct, kw_only=True, gc=False):
     """A tool that the provider runs."""
 
     kind: str
@@ -168,7 +170,7 @@ class BuiltinTool(msgspec.Struct, kw_only=True):
     context_size: str = ""
 
 
-class ToolChoice(msgspec.Struct, kw_only=True):
+class ToolChoice(msgspec.Struct, kw_only=True, gc=False):
     mode: Literal["auto", "none", "required", "named"] = "auto"
     name: str = ""
     """The tool, where `named`."""
@@ -176,7 +178,7 @@ class ToolChoice(msgspec.Struct, kw_only=True):
     """The only tools that may be called; empty: all."""
 
 
-class OutputFormat(msgspec.Struct, kw_only=True):
+class OutputFormat(msgspec.Struct, kw_only=True, gc=False):
     kind: Literal["text", "json", "schema"] = "text"
     name: str = ""
     description: str = ""
@@ -187,7 +189,7 @@ class OutputFormat(msgspec.Struct, kw_only=True):
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class ReasoningWish(msgspec.Struct, kw_only=True):
+class ReasoningWish(msgspec.Struct, kw_only=True, gc=False):
     """How much the model shall think. `effort` or `budget` may say it; `effort.py` leads from one to the other."""
 
     effort: Effort | None = None
@@ -201,7 +203,7 @@ class ReasoningWish(msgspec.Struct, kw_only=True):
     """Whether encrypted thoughts shall be in the reply, for a client that keeps the state itself."""
 
 
-class Chat(msgspec.Struct, kw_only=True):
+class Chat(msgspec.Struct, kw_only=True, gc=False):
     """One call. None and empty: the client said nothing."""
 
     model: str = ""
@@ -266,7 +268,7 @@ tools: it waits for results of tools; filtered: the provider withheld it; refuse
 turn that goes on when sent again; malformed_tool: the model's tool call could not be read."""
 
 
-class Choice(msgspec.Struct, kw_only=True):
+class Choice(msgspec.Struct, kw_only=True, gc=False):
     parts: list[AnyPart] = []
     finish: Finish | None = None
     stop_sequence: str = ""
@@ -274,7 +276,7 @@ class Choice(msgspec.Struct, kw_only=True):
     """OpenAI's token objects: `{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}`."""
 
 
-class Answer(msgspec.Struct, kw_only=True):
+class Answer(msgspec.Struct, kw_only=True, gc=False):
     """One whole reply."""
 
     id: str = ""
@@ -294,7 +296,7 @@ class Answer(msgspec.Struct, kw_only=True):
 # not say when a part ends closes it when the next begins or the choice finishes.
 
 
-class Began(msgspec.Struct):
+class Began(msgspec.Struct, gc=False):
     """The first event, once."""
 
     id: str
@@ -305,7 +307,7 @@ class Began(msgspec.Struct):
     service_tier: str = ""
 
 
-class Opened(msgspec.Struct):
+class Opened(msgspec.Struct, gc=False):
     """A part begins. Its text, reasoning or arguments are empty, or all that there will be; ids and names are set."""
 
     choice: int
@@ -313,7 +315,7 @@ class Opened(msgspec.Struct):
     part: AnyPart
 
 
-class Grew(msgspec.Struct):
+class Grew(msgspec.Struct, gc=False):
     """More of the open part's text, reasoning, arguments, or of a sound's base64 (`data`)."""
 
     choice: int
@@ -321,7 +323,7 @@ class Grew(msgspec.Struct):
     text: str
 
 
-class Sealed(msgspec.Struct):
+class Sealed(msgspec.Struct, gc=False):
     """The signature or encrypted content of the open reasoning or tool use; all of it, or more of it."""
 
     choice: int
@@ -329,13 +331,13 @@ class Sealed(msgspec.Struct):
     seal: str
 
 
-class Cited(msgspec.Struct):
+class Cited(msgspec.Struct, gc=False):
     choice: int
     at: int
     citation: Citation
 
 
-class Transcribed(msgspec.Struct):
+class Transcribed(msgspec.Struct, gc=False):
     """More of the transcript of the open sound."""
 
     choice: int
@@ -343,19 +345,19 @@ class Transcribed(msgspec.Struct):
     text: str
 
 
-class Logged(msgspec.Struct):
+class Logged(msgspec.Struct, gc=False):
     """Log probabilities of the tokens that came with the last piece."""
 
     choice: int
     logprobs: list[Json]
 
 
-class Closed(msgspec.Struct):
+class Closed(msgspec.Struct, gc=False):
     choice: int
     at: int
 
 
-class Finished(msgspec.Struct):
+class Finished(msgspec.Struct, gc=False):
     """A choice is complete."""
 
     choice: int
@@ -363,19 +365,19 @@ class Finished(msgspec.Struct):
     stop_sequence: str = ""
 
 
-class UsageTold(msgspec.Struct):
+class UsageTold(msgspec.Struct, gc=False):
     """Usage so far; the last one counts."""
 
     usage: Usage
 
 
-class Failed(msgspec.Struct):
+class Failed(msgspec.Struct, gc=False):
     """The provider reported an error in its stream. Nothing follows."""
 
     failure: Failure
 
 
-class Ended(msgspec.Struct):
+class Ended(msgspec.Struct, gc=False):
     """The regular end. Nothing follows. A stream without it was cut."""
 
     blocked: str = ""
