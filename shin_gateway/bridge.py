@@ -41,10 +41,10 @@ from shin_gateway.layers import (
     PartReady,
     with_calls,
 )
-from shin_gateway.passage import Passage
 from shin_gateway.policy.match import GATEWAY
-from shin_gateway.sockets import Sockets
-from shin_gateway.websocket_layer import SocketLayer
+from shin_gateway.websockets.layer import SocketLayer
+from shin_gateway.websockets.passage import Passage
+from shin_gateway.websockets.sockets import Sockets
 
 log = logging.getLogger(__name__)
 

@@ -61,7 +61,7 @@ def no_websocket() -> http.Response:
 def no_such_path(request: http.Request) -> http.Response:
     if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
         return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
-    refusal = NotFound("No such path. Calls to a provider's own path go under /{provider}/.")
+    refusal = NotFound("Nothing answers to this path and method. A provider's own paths are under /{provider}/.")
     call_id = make_id()
     body = dialects.get("plain").error_body(refusal, call_id)
     return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
@@ -130,7 +130,7 @@ def _add_ours(headers: CIMultiDict[str], call: Call) -> None:
     headers["x-shin-call-id"] = call.id
     headers.setdefault("x-request-id", call.headers.get("x-request-id", call.id))
     if outcome.cost is not None:
-        headers["x-shin-cost"] = f"{outcome.cost:f}"
+        headers["x-shin-cost"] = f"{round(outcome.cost, 12).normalize():f}"
     if call.target is not None:
         headers["x-shin-target"] = call.target.name
     if outcome.attempts > 1:

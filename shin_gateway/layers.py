@@ -36,7 +36,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._http1 import make_error_response
 
 from shin_gateway.connections import CallHttp1Server, CallHttp2Server
-from shin_gateway.websocket_layer import Say, SocketLayer
+from shin_gateway.websockets.layer import Say, SocketLayer
 
 QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
 """Hooks whose listeners have nothing to wait for, as a rule."""

@@ -83,6 +83,8 @@ class ProviderSettings(BaseModel):
     """What the provider's own SDK calls its base URL; the gateway builds its URLs on it."""
     auth: Annotated[str, AfterValidator(_auth)] = "authorization: Bearer"
     """The header of the key, and the word before the key."""
+    auth_below: dict[str, Annotated[str, AfterValidator(_auth)]] = {}
+    """The same for paths that begin so, where they want it otherwise: {/v1beta/openai/: "authorization: Bearer"}."""
     api_key: Annotated[tuple[SecretRef, ...], BeforeValidator(_listed)] = ()
     """Where the key is, one or a list: the first that is there is taken. None: the provider wants no key."""
     models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
@@ -125,6 +127,8 @@ class ProviderRow:
     auth_header: str
     auth_scheme: str
     """The word before the key, or empty."""
+    auth_below: Mapping[str, tuple[str, str]]
+    """Header and word for paths that begin so."""
     api_key: tuple[SecretRef, ...]
     models: tuple[str, ...]
     dialects: Mapping[str, str]
@@ -258,13 +262,14 @@ def _inherited(name: str, rows: Mapping[str, ProviderSettings]) -> ProviderSetti
 
 
 def _row(name: str, row: ProviderSettings) -> ProviderRow:
-    header, _, scheme = row.auth.partition(": ")
+    header, scheme = _header_and_word(row.auth)
     return ProviderRow(
         name=name,
         hosts=tuple(map(parse_pattern, row.hosts)),
         base_url=row.base_url or "",
         auth_header=header,
         auth_scheme=scheme,
+        auth_below={path: _header_and_word(auth) for path, auth in row.auth_below.items()},
         api_key=row.api_key,
         models=row.models,
         dialects=row.dialects,
@@ -275,6 +280,11 @@ def _row(name: str, row: ProviderSettings) -> ProviderRow:
         lists=row.lists,
         paths=PathTable((*row.paths, *_builtin().paths)),
     )
+
+
+def _header_and_word(auth: str) -> tuple[str, str]:
+    header, _, word = auth.partition(": ")
+    return header, word
 
 
 def _serve_base(hosts: HostTable[ProviderRow], row: ProviderRow) -> None:

@@ -17,6 +17,8 @@ from shin_gateway.secret import SecretMissing, SecretRef
 from shin_gateway.translation.dialects import COUNTING, others
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shin_gateway.call import Call
     from shin_gateway.config import Config
 
@@ -57,6 +59,8 @@ class Target:
     """The dialect's path below `base_url`; empty: the call's own path is kept."""
     auth_header: str
     auth_scheme: str
+    auth_below: Mapping[str, tuple[str, str]]
+    """Another header and word for paths below `base_url` that begin so."""
     secret: SecretRef | None
     own_key: bool
     """Whether the client's own credentials go to the provider, untouched."""
@@ -69,19 +73,29 @@ class Target:
     def url(self, path: str) -> str:
         """The URL for a call whose path, query included, is `path`. Escapes stay as the client wrote them."""
         path, _, query = path.partition("?")
-        below = self._fill(path) if self.path else path
+        below = self._below(path)
         query = query if self.own_key else _without_key(query)
         return _joined(self.base_url, below) + (f"?{query}" if query else "")
 
-    def authorize(self, headers: CIMultiDict[str]) -> None:
-        """Put the target's key in the place of the client's. Raises Unavailable when it has gone meanwhile."""
+    def authorize(self, headers: CIMultiDict[str], path: str = "") -> None:
+        """Put the target's key in the place of the client's, for a call to `path`. Raises Unavailable when it has gone
+        meanwhile."""
         if self.own_key:
             return
         for name in CREDENTIAL_HEADERS:
             headers.popall(name, None)
         if self.secret is not None:
             key = _read(self.secret, self.provider)
-            headers[self.auth_header] = f"{self.auth_scheme} {key}" if self.auth_scheme else key
+            header, word = self._auth_for(path) if self.auth_below else (self.auth_header, self.auth_scheme)
+            headers[header] = f"{word} {key}" if word else key
+
+    def _auth_for(self, path: str) -> tuple[str, str]:
+        below = self._below(path)
+        own = (auth for start, auth in self.auth_below.items() if below.startswith(start))
+        return next(own, (self.auth_header, self.auth_scheme))
+
+    def _below(self, path: str) -> str:
+        return self._fill(path) if self.path else path
 
     def _fill(self, path: str) -> str:
         if self.path.endswith(("{path}", "{rest}")):
@@ -238,6 +252,7 @@ def _make(
         path=path,
         auth_header=row.auth_header,
         auth_scheme=row.auth_scheme,
+        auth_below=row.auth_below,
         secret=secret,
         own_key=own_key,
         prices=row.prices,

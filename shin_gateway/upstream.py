@@ -29,9 +29,9 @@ from shin_gateway.dialects import multipart
 from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import MAX_PART, Framer, Part
 from shin_gateway.errors import Invalid, Refusal, TooLarge, Unavailable, Unsupported, UpstreamFailed, UpstreamTimeout
-from shin_gateway.handshakes import keep_refusal
 from shin_gateway.outcome import Outcome, Timings
 from shin_gateway.reply import MAX_DECODED_STREAM, Broken, Reply
+from shin_gateway.websockets.handshakes import keep_refusal
 
 HOP_BY_HOP = frozenset(
     ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
@@ -251,7 +251,7 @@ def _headers(call: Call) -> CIMultiDict[str]:
         out.add(name, str(call.size) if lower == "content-length" else value)
     if call.raw_body and "content-length" not in out:
         out["content-length"] = str(call.size)
-    call.target.authorize(out)
+    call.target.authorize(out, call.path)
     return out
 
 

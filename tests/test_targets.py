@@ -107,6 +107,15 @@ def test_our_key_takes_the_place_of_every_other(model: str, dialect: str, header
     assert dict(headers) == {"accept": "*/*", header: value}
 
 
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/gemini/v1beta/openai/chat/completions?x=1"])
+def test_geminis_compatible_api_wants_the_key_as_openai_does(policy: Policy, path: str) -> None:
+    call = aimed(policy, "POST", path, b'{"model": "imagen-4"}')
+    headers = CIMultiDict({"x-goog-api-key": "ours"})
+    assert call.target is not None
+    call.target.authorize(headers, call.path)
+    assert dict(headers) == {"authorization": "Bearer goog"}
+
+
 def test_a_key_in_the_query_stays_here() -> None:
     found = target("gemini-x", "gemini.generate")
     path = "/v1beta/models/gemini-x:generateContent"

@@ -41,6 +41,8 @@ _PATIENCE = 5
 _OVERLAP = 10.0
 """Seconds that are read again after the store was gone."""
 _REMEMBERED = 2000
+_FREE = ("models", "count", "stored", "file", "batch")
+"""Kinds of calls that have no price."""
 
 
 def register(app: typer.Typer) -> None:
@@ -205,7 +207,7 @@ def line(row: CallRow) -> Text:
         "in": _tokens(row.input_tokens, usage),
         "cached": _tokens(row.cached_tokens, usage),
         "out": _tokens(row.output_tokens, usage),
-        "cost": _money(row.cost) if row.usage_source or row.cost is not None or row.end == "completed" else "-",
+        "cost": _money(row.cost) if _is_priced(row) else "-",
         "first": _time(row.first_part_ms),
         "total": _time(row.total_ms),
     }
@@ -214,6 +216,12 @@ def line(row: CallRow) -> Text:
         where = f" by {row.addon}" if row.addon else ""
         text.append(f"  {row.end}{where}" + (f": {row.cause}" if row.cause else ""))
     return text
+
+
+def _is_priced(row: CallRow) -> bool:
+    if row.cost is not None or row.usage_source:
+        return True
+    return row.end == "completed" and row.kind not in _FREE
 
 
 def _style(row: CallRow) -> str:

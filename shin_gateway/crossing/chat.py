@@ -45,7 +45,7 @@ class Crossing:
     async def take(self, forward: Forward) -> Reply:
         body, chat = await self._off_loop(self._read)
         await self._inline(chat, body)
-        out = await self._off_loop(lambda: bodies.encoded(self.target.write_call(chat, self.traits, self.losses)))
+        out = await self._off_loop(lambda: self._write(chat))
         path, headers = self.target.path(chat), self.target.call_headers(chat)
         reply = await forward(crossed(self.call, self.target.name, "chat", path, out, headers))
         return await self._back(reply, chat, body)
@@ -59,6 +59,13 @@ class Crossing:
         chat.stream = call.stream
         chat.model = self.traits.model
         return body, chat
+
+    def _write(self, chat: Chat) -> bytes:
+        losses = self.losses.told_to(self.client.fields)
+        try:
+            return bodies.encoded(self.target.write_call(chat, self.traits, losses))
+        except Invalid as wrong:
+            raise losses.worded(wrong) from None
 
     async def _inline(self, chat: Chat, body: Json) -> None:
         """Put what the target cannot fetch by itself into the call."""

@@ -62,7 +62,11 @@ def _chat(call: Call, traits: Traits, losses: Losses) -> Chat:
 
 def _asked(call: Call, chat: Chat, dialect: str, traits: Traits, losses: Losses) -> Call:
     target = translator(dialect)
-    path, body = counting.write_call(target, chat, traits, losses)
+    told = losses.told_to(translator(call.dialect.name).fields)
+    try:
+        path, body = counting.write_call(target, chat, traits, told)
+    except Invalid as wrong:
+        raise told.worded(wrong) from None
     return crossed(call, dialect, "count", path, bodies.encoded(body), target.call_headers(chat))
 
 

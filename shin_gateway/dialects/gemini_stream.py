@@ -111,9 +111,11 @@ def usage_of(usage: object) -> Usage | None:
         return None
     thoughts = count(usage, "thoughtsTokenCount") or 0
     given = (prompt or 0) + (count(usage, "toolUsePromptTokenCount") or 0)
+    if answer is None:  # it is left out of some replies that have the total
+        answer = max(0, (count(usage, "totalTokenCount") or 0) - given - thoughts)
     return Usage(
         input=given,
-        output=(answer or 0) + thoughts,
+        output=answer + thoughts,
         cached=min(count(usage, "cachedContentTokenCount") or 0, given),
         reasoning=thoughts,
         input_audio=_audio(usage.get("promptTokensDetails")),

@@ -60,14 +60,14 @@ def _settings(line: AddonLine) -> str:
 
 
 def _flow(value: Any) -> str:
-    """A value as YAML writes it on one line."""
+    """A value as YAML writes it on one line; what is not set is left out."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items() if one is not None) + "}"
     if isinstance(value, set | frozenset):
         return "[" + ", ".join(sorted(map(_flow, value))) + "]"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    if value is None or isinstance(value, bool):
+    if isinstance(value, bool):
         return json.dumps(value)
     return str(value)
 

@@ -246,8 +246,6 @@ class Chat(msgspec.Struct, kw_only=True, gc=False):
     stream: bool = False
     stream_usage: bool = False
     """Whether the client asked for usage in the stream (`stream_options.include_usage`)."""
-    text_completion: bool = False
-    """Whether the client speaks the legacy API, in which a prompt is a text to go on with."""
 
     def tool_name(self, id: str) -> str:
         """The name of the tool that the call `id` called, or empty."""

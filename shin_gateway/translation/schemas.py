@@ -108,6 +108,8 @@ def _take(key: str, value: Any, out: Json, depth: int) -> None:
     if key == "type" and isinstance(value, str):
         if value != "TYPE_UNSPECIFIED":
             out[key] = value.lower()
+    elif key == "type" and isinstance(value, list):
+        out[key] = [one.lower() if isinstance(one, str) else one for one in value]
     elif key in ("properties", "$defs") and isinstance(value, dict):
         out[key] = {name: from_gemini(one, depth + 1) for name, one in value.items()}
     elif key == "anyOf" and isinstance(value, list):
@@ -135,6 +137,8 @@ def _with_null(out: Json) -> Json:
         return {**out, "anyOf": [*out["anyOf"], {"type": "null"}]}
     if isinstance(out.get("type"), str):
         out["type"] = [out["type"], "null"]
+    elif isinstance(out.get("type"), list) and "null" not in out["type"]:
+        out["type"] = [*out["type"], "null"]
     if isinstance(out.get("enum"), list):
         out["enum"] = [*out["enum"], None]
     return out

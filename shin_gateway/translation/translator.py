@@ -74,6 +74,10 @@ class Translator(Protocol):
     """One dialect, both ways. `name` is the dialect's."""
 
     name: str
+    fields: Mapping[str, str]
+    """What this API calls the form's fields, for a client who shall be told which of them went no further: `top_k` is
+    `generationConfig.topK`. Each stands for all that begins with it; what is missing has the form's name. The form's
+    own names are near to Chat Completions' (`tools.parameters.pattern`, `messages.content.image`)."""
     takes_urls: frozenset[str]
     """Kinds of `Media` that the API fetches by itself when given a URL; others are fetched and inlined before."""
 
@@ -84,7 +88,8 @@ class Translator(Protocol):
 
     def write_call(self, chat: Chat, traits: Traits, losses: Losses) -> Json:
         """The body of a call; `chat.model` is already the target's name for it. Raises Invalid where the API has no
-        way to say something without which the call would mean something else."""
+        way to say something without which the call would mean something else. `losses`, and Invalid, are told the
+        form's names."""
         ...
 
     def path(self, chat: Chat) -> str:

@@ -117,6 +117,7 @@ async def test_nothing_yet(store, tmp_path):
     ("fields", "words"),
     [
         ({"usage_source": "", "cost": None, "first_part_ms": 0.0}, ["200", "-", "-", "-", "?", "-", "4.6s"]),
+        ({"usage_source": "", "cost": None, "kind": "models"}, ["200", "-", "-", "-", "         -"]),
         ({"status": 0, "end": "cancelled", "cause": "client left"}, ["-", "cancelled: client left"]),
         (
             {"status": 400, "end": "refused", "addon": "budget", "cause": "over_budget"},

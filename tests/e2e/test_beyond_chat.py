@@ -178,6 +178,7 @@ async def test_an_image_of_gemini(office: Office) -> None:
 async def test_an_image_of_gemini_asked_by_openais_client(office: Office) -> None:
     await office.openai().images.generate(model="imagen-4.0-generate-001", prompt="a cat")
     assert office.seen.path == "/v1beta/openai/images/generations"
+    assert office.seen.header("authorization").startswith("Bearer ") and not office.seen.header("x-goog-api-key")
 
 
 # ── Sound ────────────────────────────────────────────────────────────────────────────────────────
@@ -197,6 +198,12 @@ async def test_a_transcript_of_another_provider(office: Office) -> None:
     (row,) = await office.rows()
     assert (row.kind, row.target, row.facts["audio_seconds"]) == ("transcript", "groq/whisper-large-v3", "90")
     assert row.cost == 90 * Decimal("0.111") / 3600
+
+
+async def test_a_cost_in_the_header_is_short(office: Office) -> None:
+    asking = office.openai().audio.transcriptions.with_raw_response
+    said = await asking.create(model="groq/whisper-large-v3", file=("a.wav", SOUND))
+    assert said.headers["x-shin-cost"] == "0.002775"
 
 
 async def test_a_transcript_by_an_alias(office: Office) -> None:

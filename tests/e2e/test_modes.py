@@ -166,7 +166,7 @@ NO_CALLS = [
     ("GET", "api.anthropic.com", "/api/claude_code/settings"),
     ("GET", "api.anthropic.com", "/api/claude_code/policy_limits"),
     ("POST", "api.anthropic.com", "/api/eval/sdk-x"),
-    ("POST", "api.openai.com", "/v1/files"),
+    ("POST", "api.openai.com", "/v1/vector_stores"),
     ("GET", "api.openai.com", "/v1/organization/usage/completions"),
     ("POST", "chatgpt.com", "/backend-api/codex/analytics-events/events"),
     ("GET", "chatgpt.com", "/backend-api/wham/accounts/check"),

@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from shin_gateway import passage
+from shin_gateway.websockets import passage
 from tests.e2e.programs import FOLDER, program, run
 from tests.e2e.serving import Serving, serve, write_config
 from tests.provider import Answer, FakeProvider, Seen, Stop, Tokens

@@ -63,7 +63,7 @@ def test_a_call() -> None:
         echo=False,
     )
     assert chat.messages == [Message(role="user", parts=[Text(text="once")])]
-    assert chat.text_completion and chat.stream and chat.stream_usage
+    assert chat.stream and chat.stream_usage
     assert (chat.max_tokens, chat.temperature, chat.stop, chat.n, chat.logprobs) == (5, 0.5, ["a"], 2, 3)
     assert losses.dropped == ()
 

@@ -164,6 +164,9 @@ def test_arguments_are_one_object() -> None:
         ({"type": "ARRAY", "items": {"type": "NUMBER"}, "min_items": "3"},
          {"type": "array", "items": {"type": "number"}, "minItems": 3}),
         ({"type": "string", "additionalProperties": False}, {"type": "string", "additionalProperties": False}),
+        ({"type": ["STRING", "NULL"]}, {"type": ["string", "null"]}),
+        ({"type": ["STRING", "INTEGER"], "nullable": True}, {"type": ["string", "integer", "null"]}),
+        ({"type": ["NULL", "STRING"], "nullable": True}, {"type": ["null", "string"]}),
     ],
 )  # fmt: skip
 def test_from_gemini(schema: Json, expected: Json) -> None:

@@ -12,6 +12,7 @@ from shin_gateway.dialects.base import Failure
 from shin_gateway.translation.anthropic_messages import calls_in, calls_out, replies
 from shin_gateway.translation.anthropic_messages.streams_in import Reader
 from shin_gateway.translation.anthropic_messages.streams_out import Writer
+from shin_gateway.translation.anthropic_messages.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.media import media_of
@@ -28,6 +29,7 @@ class AnthropicMessages:
 
     name = "anthropic.messages"
     takes_urls = frozenset({"image", "document"})
+    fields = FIELDS
 
     def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
         return calls_in.read_call(body, path, losses)

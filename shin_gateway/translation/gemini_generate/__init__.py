@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from shin_gateway.dialects.base import Failure, is_retryable
 from shin_gateway.dialects.gemini_errors import failure_of
+from shin_gateway.translation.gemini_generate.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.gemini_generate.calls_in import read_call
 from shin_gateway.translation.gemini_generate.calls_out import write_call
@@ -24,6 +25,7 @@ __all__ = ["GeminiGenerate"]
 
 class GeminiGenerate:
     name = NAME
+    fields = FIELDS
     takes_urls: frozenset[str] = frozenset(["video"])
     """Videos, which are too long to inline: YouTube's, and files that the API fetches. Other files it fetches only
     for newer models and with a known type, so they are inlined."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shin_gateway.errors import Invalid
+from shin_gateway.translation.custom_tools import as_function
 from shin_gateway.translation.form import BuiltinTool, Chat, Json, Tool
 from shin_gateway.translation.gemini_generate.fields import NAME
 from shin_gateway.translation.gemini_generate.models import Model
@@ -28,11 +29,6 @@ _KNOWN = frozenset(["web_search", "code_execution", "url_context", "web_fetch", 
                     "image_generation", "google_maps"])  # fmt: skip
 _SAID_IN_WORDS = frozenset(["format", "enum", "const", "type"])
 """Keywords whose meaning the pruned schema still tells the model."""
-_INPUT: Json = {
-    "type": "OBJECT",
-    "properties": {"input": {"type": "STRING", "description": "The tool's input, as free text."}},
-    "required": ["input"],
-}
 
 
 def schema_losses(field: str, losses: Losses) -> Callable[[str], None]:
@@ -67,14 +63,10 @@ def write_tools(chat: Chat, model: Model, is_vertex: bool, losses: Losses) -> Js
 
 
 def _function(tool: Tool, losses: Losses) -> Json:
+    tool = as_function(tool) if tool.custom else tool
     function: Json = {"name": for_gemini(tool.name)}
     if tool.description:
         function["description"] = tool.description
-    if tool.custom:
-        function["parameters"] = _INPUT
-        if tool.format:
-            losses.drop("tools.format")
-        return function
     try:
         schema = arguments_for_gemini(tool.schema or {}, schema_losses("tools.parameters", losses))
     except BadSchema as bad:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shin_gateway.dialects.base import Failure
+from shin_gateway.translation.openai_chat.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_chat.calls_in import read_call
@@ -21,6 +22,7 @@ from shin_gateway.translation.translator import Origin, Traits
 class OpenAIChat:
     name = "openai.chat"
     takes_urls = frozenset({"image"})
+    fields = FIELDS
 
     def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
         return read_call(body, path, losses)

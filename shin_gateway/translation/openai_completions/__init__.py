@@ -23,6 +23,7 @@ from shin_gateway.translation.translator import Origin, Traits
 class OpenAICompletions:
     name = "openai.completions"
     takes_urls: frozenset[str] = frozenset()
+    fields: Mapping[str, str] = {}
 
     def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
         return read_call(body, path, losses)

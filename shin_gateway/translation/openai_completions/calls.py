@@ -36,7 +36,7 @@ def _read(body: Any, losses: Losses) -> Chat:
     if not isinstance(body, dict):
         raise Misfit("must be a JSON object")
     prompt = Message(role="user", parts=[Text(text=_prompt(body))])
-    chat = Chat(model=maybe_string(body, "model"), messages=[prompt], text_completion=True)
+    chat = Chat(model=maybe_string(body, "model"), messages=[prompt])
     read_sampling(body, chat)
     chat.max_tokens = maybe_whole(body, "max_tokens", 1)
     chat.logprobs = maybe_whole(body, "logprobs", 0, 20)

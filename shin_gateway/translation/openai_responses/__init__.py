@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shin_gateway.dialects.base import Failure
+from shin_gateway.translation.openai_responses.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_common import read_error
@@ -22,6 +23,7 @@ from shin_gateway.translation.translator import Origin, StreamReader, StreamWrit
 class OpenAIResponses:
     name = ORIGIN
     takes_urls = frozenset({"image", "document"})
+    fields = FIELDS
 
     def read_call(self, body: Json, path: str, losses: Losses) -> Chat:
         return read_call(body, path, losses)

@@ -37,10 +37,12 @@ _READ = frozenset(
     | {"background", "previous_response_id", "conversation", "prompt", *_CHEAPER, *_FRAME}
 )
 _KEPT_ELSEWHERE = {
-    "previous_response_id": "the reply that it names is not kept here",
-    "conversation": "the conversation that it names is not kept here",
+    "previous_response_id": "the reply that it names is not kept here; the addon conversation keeps replies",
+    "conversation": "the conversation that it names is not kept here; the addon conversation keeps them",
     "prompt": "prompt templates are kept by OpenAI, and this model is served elsewhere; send instructions and input",
 }
+_CODES = {"previous_response_id": "previous_response_not_found"}
+"""OpenAI's own code, upon which clients send everything again."""
 _LOGPROBS = "message.output_text.logprobs"
 _SEALED = "reasoning.encrypted_content"
 
@@ -53,7 +55,9 @@ def read_call(body: Json, path: str, losses: Losses) -> Chat:
         _refuse(body)
         chat = _read(body, losses)
     except Misfit as wrong:
-        raise wrong.invalid() from None
+        refusal = wrong.invalid()
+        refusal.code = _CODES.get(refusal.param or "", refusal.code)
+        raise refusal from None
     chat.model = chat.model or model_in_path(path) or ""
     return chat
 

@@ -276,6 +276,16 @@ def test_tools() -> None:
     assert dropped == ("tools.parameters.format",)
 
 
+def test_the_grammar_of_a_free_form_tool_is_told_in_words() -> None:
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /a+/"}
+    body, dropped = write(tools=[Tool(name="p", description="A patch.", custom=True, format=grammar)])
+    (function,) = body["tools"][0]["functionDeclarations"]
+    assert function["description"].startswith("A patch.")
+    assert "lark" in function["description"] and "start: /a+/" in function["description"]
+    assert function["parameters"]["type"] == "OBJECT"
+    assert dropped == ()
+
+
 @pytest.mark.parametrize(
     ("choice", "strict", "expected"),
     [

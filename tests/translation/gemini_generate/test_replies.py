@@ -85,6 +85,23 @@ def test_a_reply() -> None:
     assert GEMINI.read_reply({"response": body}) == answer
 
 
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"totalTokenCount": 30, "thoughtsTokenCount": 6}, 20),
+        ({"totalTokenCount": 30, "thoughtsTokenCount": 6, "toolUsePromptTokenCount": 4}, 16),
+        ({"totalTokenCount": 10}, 0),
+        ({"totalTokenCount": 3}, 0),
+        ({"thoughtsTokenCount": 6}, 6),
+        ({"totalTokenCount": 30, "candidatesTokenCount": 0}, 0),
+    ],
+)
+def test_usage_that_does_not_count_the_answer(counts: Json, output: int) -> None:
+    """Output is the answer and the thoughts: what the total has beyond what was given."""
+    answer = GEMINI.read_reply({**reply({"text": "a"}), "usageMetadata": {"promptTokenCount": 10, **counts}})
+    assert answer.usage is not None and answer.usage.output == output
+
+
 def test_function_calls_get_ids_that_stay_the_same() -> None:
     parts = ({"functionCall": {"name": "f", "args": {"a": 1}}}, {"functionCall": {"name": "f", "id": "own"}})
     choice = choice_of(*parts)

@@ -95,7 +95,7 @@ def test_a_field_of_the_legacy_api(name: str) -> None:
         value = 1
     losses = Losses()
     chat = translator("openai.completions").read_call({"model": "m", "prompt": "a", name: value}, "", losses)
-    chat.messages, chat.text_completion = [], False
+    chat.messages = []
     assert (chat != UNHEARD) is not bool(losses.dropped), (value, losses.dropped)
 
 

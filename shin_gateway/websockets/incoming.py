@@ -7,10 +7,10 @@ import time
 from contextlib import suppress
 
 from shin_gateway.call import Call
-from shin_gateway.carriage import GOING_AWAY, INTERNAL, NORMAL
-from shin_gateway.provider_socket import NO_CODE, Closed, ProviderSocket
 from shin_gateway.reply import Broken
 from shin_gateway.upstream import SHUTTING_DOWN, SILENCE
+from shin_gateway.websockets.carriage import GOING_AWAY, INTERNAL, NORMAL
+from shin_gateway.websockets.provider_socket import NO_CODE, Closed, ProviderSocket
 
 SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 """Codes that may be written into a close frame (RFC 6455 §7.4.2)."""

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from openai.types.responses.responses_server_event import ResponsesServerEvent
 from pydantic import TypeAdapter
 
-from shin_gateway import frames
 from shin_gateway.errors import Invalid, RateLimited
-from shin_gateway.frames import Create, FrameRefused, Steer
-from shin_gateway.history import History, Scribe
+from shin_gateway.websockets import frames
+from shin_gateway.websockets.frames import Create, FrameRefused, Steer
+from shin_gateway.websockets.history import History, Scribe
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
 JSON = st.recursive(

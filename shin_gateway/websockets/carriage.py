@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from shin_gateway import frames
 from shin_gateway.call import Call
 from shin_gateway.delivery import Delivery, Room
 from shin_gateway.dialects.parts import Part
 from shin_gateway.dialects.sse import SseFramer
 from shin_gateway.errors import Invalid, Refusal, TooLarge
-from shin_gateway.frames import Create, FrameRefused, Steer
-from shin_gateway.history import History
 from shin_gateway.reply import Reply
-from shin_gateway.turns import Turn, Upward
+from shin_gateway.websockets import frames
+from shin_gateway.websockets.frames import Create, FrameRefused, Steer
+from shin_gateway.websockets.history import History
+from shin_gateway.websockets.turns import Turn, Upward
 
 if TYPE_CHECKING:
     from shin_gateway.gateway import LivePolicy

@@ -14,14 +14,14 @@ from multidict import CIMultiDict
 from shin_gateway import flows
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import Call, Caller
-from shin_gateway.carriage import GOING_AWAY, INTERNAL, Carriage
 from shin_gateway.delivery import Room
 from shin_gateway.errors import Refusal
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.passage import Passage
 from shin_gateway.policy.match import GATEWAY
-from shin_gateway.upstream_websocket import UpstreamSocket
-from shin_gateway.websocket_layer import ClientSocket, SocketLayer, Upgrade, upgrade
+from shin_gateway.websockets.carriage import GOING_AWAY, INTERNAL, Carriage
+from shin_gateway.websockets.layer import ClientSocket, SocketLayer, Upgrade, upgrade
+from shin_gateway.websockets.passage import Passage
+from shin_gateway.websockets.upstream import UpstreamSocket
 
 log = logging.getLogger(__name__)
 

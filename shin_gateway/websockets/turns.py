@@ -9,14 +9,14 @@ from typing import Protocol
 
 from multidict import CIMultiDict
 
-from shin_gateway import frames
 from shin_gateway.call import Call, Detour, make_id
 from shin_gateway.dialects.parts import Part
 from shin_gateway.dialects.sse import SseFramer
 from shin_gateway.errors import Invalid, NotFound, Refusal, UpstreamFailed
-from shin_gateway.frames import Create
-from shin_gateway.history import History, Scribe
 from shin_gateway.reply import Reply
+from shin_gateway.websockets import frames
+from shin_gateway.websockets.frames import Create
+from shin_gateway.websockets.history import History, Scribe
 
 
 class Upward(Protocol):

@@ -15,18 +15,18 @@ from typing import Protocol
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
-from shin_gateway.carriage import GONE, NORMAL, PING, POLICY, Client
 from shin_gateway.delivery import Delivery
 from shin_gateway.dialects.realtime import Messages
 from shin_gateway.errors import UpstreamFailed
-from shin_gateway.handshakes import HandshakeRefused
-from shin_gateway.incoming import SENDABLE, Incoming
 from shin_gateway.outcome import Outcome
-from shin_gateway.provider_socket import ProviderSocket
 from shin_gateway.reply import Broken, Reply
 from shin_gateway.targets import CREDENTIAL_HEADERS, Target
 from shin_gateway.upstream import Upstream, as_refusals
-from shin_gateway.upstream_websocket import HEARTBEAT, handshake_headers, headers_for
+from shin_gateway.websockets.carriage import GONE, NORMAL, PING, POLICY, Client
+from shin_gateway.websockets.handshakes import HandshakeRefused
+from shin_gateway.websockets.incoming import SENDABLE, Incoming
+from shin_gateway.websockets.provider_socket import ProviderSocket
+from shin_gateway.websockets.upstream import HEARTBEAT, handshake_headers, headers_for
 
 UNSENT = 1_000_000
 """Bytes of a client's messages that may wait for the provider before we read no more of them."""

@@ -1,0 +1,1 @@
+"""WebSockets: calls carried frame by frame, and connections that pass message by message."""
