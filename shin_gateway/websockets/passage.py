@@ -22,8 +22,8 @@ from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Broken, Reply
 from shin_gateway.targets import CREDENTIAL_HEADERS, Target
 from shin_gateway.upstream import Upstream, as_refusals
+from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets.carriage import GONE, NORMAL, PING, POLICY, Client
-from shin_gateway.websockets.handshakes import HandshakeRefused
 from shin_gateway.websockets.incoming import SENDABLE, Incoming
 from shin_gateway.websockets.provider_socket import ProviderSocket
 from shin_gateway.websockets.upstream import HEARTBEAT, handshake_headers, headers_for

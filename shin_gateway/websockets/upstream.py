@@ -23,9 +23,9 @@ from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Broken, Reply
 from shin_gateway.targets import Target
 from shin_gateway.upstream import HOP_BY_HOP, SHUTTING_DOWN, SILENCE, Upstream
+from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets import frames
 from shin_gateway.websockets.frames import Create
-from shin_gateway.websockets.handshakes import HandshakeRefused
 
 HEARTBEAT = 30.0
 """Seconds between pings; an upstream that does not answer one in half of that is gone."""

@@ -1,0 +1,184 @@
+"""The innermost layer: one pooled client for all callers, byte-faithful in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from shin_gateway.call import Call
+from shin_gateway.dialects.parts import MAX_PART
+from shin_gateway.errors import Unavailable, Unsupported, UpstreamTimeout
+from shin_gateway.outcome import Timings
+from shin_gateway.reply import Reply
+from shin_gateway.upstream.exchange import SHUTTING_DOWN, Attempt, Exchange, framer_of, streamed, whole
+from shin_gateway.upstream.failures import as_refusals
+from shin_gateway.upstream.handshakes import keep_refusal
+from shin_gateway.upstream.options import UpstreamOptions
+from shin_gateway.upstream.sending import data_of, headers_of
+from shin_gateway.upstream.tls import client_certificate, make_context
+
+
+class Upstream:
+    """The pooled client. `forward` is the innermost layer of every chain."""
+
+    def __init__(self, options: UpstreamOptions) -> None:
+        self.options = options
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._sockets: aiohttp.ClientSession | None = None
+        """On the same connections; for WebSockets."""
+        self._exchanges: set[Attempt] = set()
+        self.declines: dict[str, float] = {}
+        """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
+        user, colon, password = (options.proxy_auth or "").partition(":")
+        self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
+
+    async def start(self) -> None:
+        connector = _Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30)
+        self._session = _session(connector)
+        self._sockets = _session(connector, connector_owner=False, middlewares=(keep_refusal,))
+
+    async def close(self) -> None:
+        for session in (self._sockets, self._session):
+            if session is not None:
+                await session.close()
+
+    def cut(self) -> None:
+        """Break off whatever is under way: clients are told that the gateway is shutting down."""
+        for exchange in list(self._exchanges):
+            exchange.cut()
+
+    async def forward(self, call: Call) -> Reply:
+        """Ask the call's target once. Raises UpstreamFailed, UpstreamTimeout, Unavailable, and Unsupported for a call
+        that should have been translated and was not."""
+        if call.target is not None and call.target.dialect not in ("", call.dialect.name):
+            raise Unsupported(
+                f"The model speaks {call.target.dialect}: the policy lacks the addon translate.", code="untranslated"
+            )
+        if call.detour is not None and (reply := await call.detour(call)) is not None:
+            return reply
+        call.outcome.attempts += 1
+        exchange = Exchange(call, self._exchanges)
+        call.on_end(exchange.call_ended)
+        started = time.perf_counter()
+        try:
+            return await self._ask(call, exchange)
+        except BaseException as error:
+            exchange.close()
+            if exchange.is_cut and isinstance(error, UpstreamTimeout):
+                raise Unavailable("The gateway is shutting down.", code=SHUTTING_DOWN) from None
+            raise
+        finally:
+            call.outcome.timings.upstream += time.perf_counter() - started
+
+    async def _ask(self, call: Call, exchange: Exchange) -> Reply:
+        timeouts = call.policy.timeouts
+        with as_refusals():
+            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as exchange.timer:
+                answer = exchange.answer = await self._send(call)
+                framer = framer_of(call, answer)
+                return await (streamed(call, exchange, framer) if framer else whole(call, exchange))
+
+    async def _send(self, call: Call) -> aiohttp.ClientResponse:
+        assert self._session is not None and call.target is not None
+        url = URL(call.target.url(call.path), encoded=True)
+        _CURRENT.set(call.outcome.timings)
+        return await self._session.request(
+            call.method,
+            url,
+            headers=headers_of(call),
+            data=data_of(call),
+            allow_redirects=False,
+            proxy=self.options.proxy,
+            proxy_auth=self._proxy_auth,
+            ssl=self._context(url.host or "") if url.scheme == "https" else True,
+            timeout=_timeout(call.policy.timeouts.connect),
+        )
+
+    async def open_socket(
+        self,
+        url: str,
+        headers: CIMultiDict[str],
+        heartbeat: float,
+        *,
+        protocols: Sequence[str] = (),
+        compress: bool = True,
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket of the caller's own, on the way that calls take.
+
+        Raises HandshakeRefused, and aiohttp's errors, OSError, ValueError.
+        """
+        assert self._sockets is not None
+        where = URL(url, encoded=True)
+        return await self._sockets.ws_connect(
+            where,
+            headers=headers,
+            protocols=protocols,
+            heartbeat=heartbeat,
+            compress=15 if compress else 0,
+            max_msg_size=MAX_PART,
+            proxy=self.options.proxy,
+            proxy_auth=self._proxy_auth,
+            ssl=self._context(where.host or "") if where.scheme == "https" else True,
+        )
+
+    def watch(self, attempt: Attempt) -> None:
+        """Have `cut` break it off too."""
+        self._exchanges.add(attempt)
+
+    def unwatch(self, attempt: Attempt) -> None:
+        self._exchanges.discard(attempt)
+
+    def _context(self, host: str) -> ssl.SSLContext:
+        certificate = client_certificate(self.options.client_certs, host)
+        key = str(certificate or "")
+        if key not in self._contexts:
+            self._contexts[key] = make_context(self.options, certificate)
+        return self._contexts[key]
+
+
+def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+        trust_env=False,
+        max_line_size=65536,
+        max_field_size=65536,
+        **more,
+    )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes how long a new connection took. aiohttp's tracing would cost something for every call."""
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        began = time.perf_counter()
+        try:
+            return await super()._create_connection(req, traces, timeout)
+        finally:
+            _CURRENT.get(_NOBODY).connect += time.perf_counter() - began
+
+
+_CURRENT: ContextVar[Timings] = ContextVar("timings")
+"""Those of the call that the running task serves."""
+_NOBODY = Timings()
+"""Of connections that no call alone is asked on."""
+
+
+@lru_cache(maxsize=256)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)

@@ -1,0 +1,19 @@
+"""How upstreams are reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class UpstreamOptions:
+    """How to reach upstreams: mitmproxy's options of the same names, which hold for our client too."""
+
+    insecure: bool = False
+    trusted_ca: str | None = None
+    trusted_confdir: str | None = None
+    client_certs: str | None = None
+    proxy: str | None = None
+    """URL of a proxy that everything goes through, without credentials."""
+    proxy_auth: str | None = None
+    """`user:password` for that proxy."""
