@@ -217,6 +217,8 @@ class Bridge:
     def _arrive(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
         """What the request is: a call, answered here and now, or nothing of ours (None)."""
         request = flow.request
+        if is_gateway and not self.gateway.callers.required and flows.is_foreign_page(request):
+            return flows.foreign_page()
         if flows.asks_for_websocket(request):
             return self._upgrade(flow, live, is_gateway)
         if is_gateway:
@@ -231,8 +233,6 @@ class Bridge:
         """The answer to who asks for a WebSocket, or the call that it is; None where it goes its own way, unread."""
         request, providers = flow.request, self.gateway.providers
         if is_gateway:
-            if not self.gateway.callers.required and flows.is_foreign_page(request):
-                return flows.foreign_page()
             arrival = arrivals.at_gateway(providers, "WEBSOCKET", request.path, request.headers)
             if arrival is None:
                 return flows.no_such_path(request)

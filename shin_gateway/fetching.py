@@ -8,15 +8,17 @@ host. Any port; http and https; no cookies and no credentials, neither ours nor 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import socket
 import ssl
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 import certifi
@@ -32,6 +34,8 @@ from shin_gateway.translation.media import inline, place_of, sniff
 from shin_gateway.upstream import UpstreamOptions
 
 REDIRECTS = 3
+LOOK_UPS = 16
+"""Names that are looked up at the same time."""
 _LONGEST = 8192
 """Characters of a URL."""
 _AT_ONCE = 1_000_000
@@ -74,6 +78,8 @@ class FetchLimits:
     """Addresses or networks of ours that only others see (the public side of a NAT); our interfaces are known."""
     of_one_call: int = 100
     """URLs that one call may name."""
+    bytes_of_one_call: int = 64 * 1024 * 1024
+    """Of all media of one call, or `max_bytes` where that is more. Providers take 20 to 50 MB in a call."""
     remember: int = 64 * 1024 * 1024
     """Bytes that are kept of what was fetched: an agent sends its whole history, URLs included, on every turn."""
     remember_for: float = 600.0
@@ -98,13 +104,14 @@ class Fetcher:
         for a pattern in `allow` or an address in `own` that is none."""
         self._limits = limits
         self._options = options
-        self._make_resolver = resolver or aiohttp.ThreadedResolver
+        self._make_resolver = resolver or _Resolver
         self._places = asyncio.Semaphore(limits.at_once)
         self._guard = AddressGuard(limits.own)
         self._memory = Memory(limits.remember, limits.remember_for)
         self._allowed: HostTable[bool] = HostTable()
         for pattern in limits.allow:
             self._allowed.put(parse_pattern(pattern), True)
+        self._resolver: AbstractResolver | None = None
         self._checked: aiohttp.ClientSession | None = None
         self._free: aiohttp.ClientSession | None = None
         user, colon, password = (options.proxy_auth or "").partition(":")
@@ -112,7 +119,7 @@ class Fetcher:
 
     async def start(self) -> None:
         context = _context(self._options)
-        resolver = self._make_resolver()
+        resolver = self._resolver = self._make_resolver()
         guarded = _GuardedResolver(resolver, self._guard)
         self._checked = _session(_connector(context, guarded, self._guard.socket_for))
         self._free = _session(_connector(context, resolver, None))
@@ -121,6 +128,8 @@ class Fetcher:
         for session in (self._checked, self._free):
             if session is not None:
                 await session.close()
+        if self._resolver is not None:
+            await self._resolver.close()
 
     async def inline(self, media: Sequence[Media], body: object, tenant: str) -> None:
         """Fetch the URLs of `media`, each once, and put what came in their place. `body` is the client's call, in
@@ -128,8 +137,11 @@ class Fetcher:
         if len(media) > self._limits.of_one_call:
             raise Invalid(f"The call names more than {self._limits.of_one_call} URLs.", code="too_many_urls")
         wanted = list({(one.url, one.kind): None for one in media})
-        found = await _all([self.fetch(url, kind, place_of(body, url) or kind, tenant) for url, kind in wanted])
+        most = max(self._limits.bytes_of_one_call, self._limits.max_bytes)
+        room = _Room(most)
+        found = await _all([self.fetch(url, kind, place_of(body, url) or kind, tenant, room) for url, kind in wanted])
         by_url = dict(zip(wanted, found, strict=True))
+        _Room(most).take(sum(len(by_url[one.url, one.kind].data) for one in media))  # named twice, it goes out twice
         for one in media:
             mime, data, _ = by_url[one.url, one.kind]
             if len(data) > _AT_ONCE:
@@ -137,34 +149,36 @@ class Fetcher:
             else:
                 inline(one, mime, data)
 
-    async def fetch(self, url: str, kind: str, place: str, tenant: str = "") -> Fetched:
-        """What stands at `url`, which has to be of `kind` (image, document, audio, video).
+    async def fetch(self, url: str, kind: str, place: str, tenant: str = "", room: _Room | None = None) -> Fetched:
+        """What stands at `url`, which has to be of `kind` (image, document, audio, video). `room`: what is left for it.
 
         Raises Invalid or TooLarge that name `place`, the field of the client's call.
         """
+        room = room or _Room(self._limits.max_bytes)
         key = hashlib.sha256(f"{tenant}\0{kind}\0{url}".encode("utf-8", "surrogatepass")).digest()
         known = self._memory.get(key)
         if known is not None:
+            room.take(len(known.data))
             return known
-        found = await self._fetch(url, kind, place)
+        found = await self._fetch(url, kind, place, room)
         if found.may_keep:
             self._memory.put(key, found)
         return found
 
-    async def _fetch(self, url: str, kind: str, place: str) -> Fetched:
+    async def _fetch(self, url: str, kind: str, place: str, room: _Room) -> Fetched:
         try:
             async with asyncio.timeout(self._limits.timeout), self._places:
-                return await self._follow(_parse(url, place), kind, place)
+                return await self._follow(_parse(url, place), kind, place, room)
         except TimeoutError:
             raise _refused(place, "could not be fetched in time", "fetch_timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _as_refusal(error, place) from None  # what it says holds the URL, which may be a secret
 
-    async def _follow(self, url: URL, kind: str, place: str) -> Fetched:
+    async def _follow(self, url: URL, kind: str, place: str, room: _Room) -> Fetched:
         for _ in range(REDIRECTS + 1):
             async with self._open(url, kind, place) as answer:
                 if answer.status not in (301, 302, 303, 307, 308):
-                    return await self._read(answer, kind, place)
+                    return await self._read(answer, kind, place, room)
                 url = _parse(str(url.join(_url(answer.headers.get("location", "")))), place)
         raise _refused(place, f"redirects more than {REDIRECTS} times", "fetch_failed")
 
@@ -194,13 +208,13 @@ class Fetcher:
         if address is not None and not self._guard.permits(address):
             raise _not_permitted(place)
 
-    async def _read(self, answer: aiohttp.ClientResponse, kind: str, place: str) -> Fetched:
+    async def _read(self, answer: aiohttp.ClientResponse, kind: str, place: str, room: _Room) -> Fetched:
         if answer.status != 200:
             raise _refused(place, f"the server answered {answer.status}", "fetch_failed")
         said = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if said not in _UNSAID:
             _require_kind(said, kind, place)
-        data = await _gather(answer, self._limits.max_bytes, place)
+        data = await _gather(answer, self._limits.max_bytes, place, room)
         may_keep = "no-store" not in answer.headers.get("cache-control", "").lower()
         shown = sniff(data)
         if shown and _is_kind(shown, kind):  # servers mislabel, and providers refuse what is mislabelled
@@ -208,6 +222,20 @@ class Fetcher:
         if said in _UNSAID:
             _require_kind(shown, kind, place)
         return Fetched(said, data, may_keep)
+
+
+class _Room:
+    """What is left of the bytes that all media of one call may have."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Raises TooLarge."""
+        self._left -= size
+        if self._left < 0:
+            raise TooLarge(f"The files that the call names by URL have more than {self._most} bytes together.")
 
 
 async def _all(fetches: Sequence[Coroutine[Any, Any, Fetched]]) -> list[Fetched]:
@@ -249,6 +277,33 @@ class Memory:
 
 
 # ── the client ──────────────────────────────────────────────────────────────────────────────────
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Asks in threads of its own: a name server that does not answer holds its thread for long, and those of the
+    event loop are needed by every other call."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOK_UPS, "look-up")
+        super().__init__(cast(asyncio.AbstractEventLoop, _Lookups(self._threads)))
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Lookups:
+    """What a resolver uses of an event loop."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+
+    async def getaddrinfo(self, host: str, port: int, **more: int) -> Any:
+        work = functools.partial(socket.getaddrinfo, host, port, **more)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def getnameinfo(self, address: Any, flags: int = 0) -> Any:
+        work = functools.partial(socket.getnameinfo, address, flags)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class _GuardedResolver(AbstractResolver):
@@ -326,8 +381,8 @@ def _url(text: str) -> URL:
     return URL(text, encoded=text.isascii() and text.isprintable() and " " not in text)
 
 
-async def _gather(answer: aiohttp.ClientResponse, limit: int, place: str) -> bytes:
-    """The body, decompressed. Raises TooLarge as soon as there is more than `limit`."""
+async def _gather(answer: aiohttp.ClientResponse, limit: int, place: str, room: _Room) -> bytes:
+    """The body, decompressed. Raises TooLarge as soon as there is more than `limit`, or no more `room`."""
     if (answer.content_length or 0) > limit:
         raise _too_large(place, limit)
     coding = answer.headers.get("content-encoding", "").strip().lower()
@@ -335,14 +390,17 @@ async def _gather(answer: aiohttp.ClientResponse, limit: int, place: str) -> byt
     try:
         decoder = encodings.Decoder(coding, limit) if coding else _Plain()
         async for chunk in answer.content.iter_any():
-            gathered += decoder.feed(chunk)
+            try:
+                plain = decoder.feed(chunk)
+            except TooLarge:
+                raise _too_large(place, limit) from None
+            gathered += plain
             if len(gathered) > limit:
                 raise _too_large(place, limit)
+            room.take(len(plain))
         decoder.end()
     except Invalid:
         raise _refused(place, "the server's compression cannot be read", "fetch_failed") from None
-    except TooLarge:
-        raise _too_large(place, limit) from None
     if not gathered:
         raise _refused(place, "the server sent nothing", "fetch_failed")
     return bytes(gathered)

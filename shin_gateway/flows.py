@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from shin_gateway import dialects
 from shin_gateway.call import Call, make_id
+from shin_gateway.destinations import is_address
 from shin_gateway.errors import NotFound
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
@@ -19,6 +20,8 @@ from shin_gateway.reply import Reply
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_UNREGISTERED = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
+"""Endings of names that the public DNS does not have (RFC 6761, 6762, 8375; ICANN for `internal`)."""
 
 STREAM_THROUGH = 1_000_000
 """Bytes of a body on mitmproxy's own way from which on it is not gathered first."""
@@ -43,9 +46,27 @@ def asks_for_websocket(request: http.Request) -> bool:
 
 
 def is_foreign_page(request: http.Request) -> bool:
-    """Whether a web page asks that is not of this machine, in a browser that runs here. Programs send no origin."""
+    """Whether a web page asks that is not of this machine, in a browser that runs here. Programs send no origin.
+
+    A page may also ask under its own name, if that leads to this machine (DNS rebinding), and be of one origin then.
+    """
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).hostname not in _THIS_MACHINE
+    return not _is_of_a_network(request.pretty_host) or (origin is not None and _is_elsewhere(origin))
+
+
+def _is_elsewhere(origin: str) -> bool:
+    """Extensions and programs made of web pages have schemes of their own; `null` is anybody's."""
+    try:
+        where = urlsplit(origin)
+        return where.scheme in ("http", "https", "") and where.hostname not in _THIS_MACHINE
+    except ValueError:
+        return True
+
+
+def _is_of_a_network(host: str) -> bool:
+    """Whether it is an address, or a name that nobody can register."""
+    name = host.lower().rstrip(".")
+    return is_address(name) or "." not in name or name.endswith(_UNREGISTERED)
 
 
 def foreign_page() -> http.Response:

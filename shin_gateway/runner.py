@@ -43,6 +43,10 @@ CUT = 2.0
 FLUSH = 5.0
 """Seconds that the rows of ended calls get to reach the state store at the end."""
 
+GARBAGE = 50_000
+"""New objects after which garbage is looked for. Python's own 2,000 is less than one translated call makes, all of them
+still in use; what a call leaves in cycles is far less."""
+
 
 class WorkerOptions(msgspec.Struct, kw_only=True, frozen=True):
     """What the supervisor tells a worker, as JSON on its command line."""
@@ -187,6 +191,7 @@ async def serve(worker_options: WorkerOptions, ready: int | None = None) -> None
     made.addons.add(_Ready(ready))
     _handle_signals(made, worker, worker_options.drain)
     gc.freeze()  # what start-up made stays; no need to look at it again and again
+    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     try:
         await made.run()
     finally:

@@ -14,6 +14,7 @@ import gzip
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -673,6 +674,52 @@ async def test_a_call_names_only_so_many() -> None:
     async with a_fetcher(of_one_call=2) as fetcher:
         with pytest.raises(Invalid, match="more than 2 URLs"):
             await fetcher.inline([Media(kind="image", url="http://10.0.0.1/")] * 3, {}, "")
+
+
+@pytest.mark.parametrize("names", ["abcd", "aaaa"])
+async def test_all_media_of_a_call_have_a_limit_together(names: str) -> None:
+    answer = saying(PNG + b"x" * 300_000)
+    limits = {"max_bytes": 400_000, "bytes_of_one_call": 1_000_000}
+    async with serving(answer) as host, a_fetcher(allow=ALLOW, **limits) as fetcher:
+        for count, fits in ((3, True), (4, False), (3, True)):  # fetched before, it counts as much
+            media = [Media(kind="image", url=f"http://{host}/{name}") for name in names[:count]]
+            if fits:
+                await fetcher.inline(media, {}, "")
+                continue
+            with pytest.raises(TooLarge, match="more than 1000000 bytes together"):
+                await fetcher.inline(media, {}, "")
+
+
+async def test_one_medium_may_be_as_large_as_its_own_limit() -> None:
+    answer, limits = saying(PNG + b"x" * 300_000), {"max_bytes": 400_000, "bytes_of_one_call": 1000}
+    async with serving(answer) as host, a_fetcher(allow=ALLOW, **limits) as fetcher:
+        await fetcher.inline([Media(kind="image", url=f"http://{host}/")], {}, "")
+
+
+async def test_names_that_nobody_answers_for_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server of the client's own may take as long as the machine lets it."""
+    released, asked = threading.Event(), []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        released.wait(10)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    fetcher = Fetcher(FetchLimits(timeout=2), NO_OPTIONS)
+    await fetcher.start()
+    media = [Media(kind="image", url=f"http://a{at}.example/") for at in range(60)]
+    fetching = asyncio.create_task(fetcher.inline(media, {}, ""))
+    try:
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(1):
+            assert await asyncio.to_thread(lambda: 1) == 1
+        assert 0 < len(asked) < 60
+        with pytest.raises(Invalid):
+            await fetching
+    finally:
+        released.set()
+        await fetcher.close()
 
 
 @pytest.mark.parametrize(("cache_control", "asked"), [("", 2), ("max-age=60", 2), ("private, No-Store", 4)])

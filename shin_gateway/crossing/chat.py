@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from multidict import CIMultiDict
@@ -12,6 +10,7 @@ from shin_gateway.addon import Forward
 from shin_gateway.call import Call
 from shin_gateway.crossing import errors, ids
 from shin_gateway.crossing.calls import crossed
+from shin_gateway.crossing.off_loop import off_loop
 from shin_gateway.crossing.stream import StreamTranslation, needs_framer
 from shin_gateway.dialects import Failure
 from shin_gateway.errors import Invalid, Unsupported, UpstreamFailed
@@ -22,10 +21,8 @@ from shin_gateway.translation.custom_tools import restored, restoring
 from shin_gateway.translation.dialects import translator
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.malformed import settled, settling
 from shin_gateway.translation.translator import Origin, Traits, Translator
-
-AT_ONCE = 64_000
-"""Bytes of a body that is translated on the event loop, in a millisecond; a longer one is, in a thread."""
 
 STREAM_TYPE = "text/event-stream"
 
@@ -43,9 +40,10 @@ class Crossing:
     """None: nothing is fetched."""
 
     async def take(self, forward: Forward) -> Reply:
-        body, chat = await self._off_loop(self._read)
-        await self._inline(chat, body)
-        out = await self._off_loop(lambda: self._write(chat))
+        size = len(self.call.body)
+        body, chat = await off_loop(size, self._read)
+        fetched = await self._inline(chat, body)
+        out = await off_loop(size + fetched, lambda: self._write(chat))
         path, headers = self.target.path(chat), self.target.call_headers(chat)
         reply = await forward(crossed(self.call, self.target.name, "chat", path, out, headers))
         return await self._back(reply, chat, body)
@@ -67,21 +65,19 @@ class Crossing:
         except Invalid as wrong:
             raise losses.worded(wrong) from None
 
-    async def _inline(self, chat: Chat, body: Json) -> None:
-        """Put what the target cannot fetch by itself into the call."""
+    async def _inline(self, chat: Chat, body: Json) -> int:
+        """Put what the target cannot fetch by itself into the call. Gives the characters of that."""
         takes = frozenset[str]() if self.traits.words.get("urls") == "no" else self.target.takes_urls
         wanted = media.urls_to_inline(chat, takes)
         if not wanted:
-            return
+            return 0
         if self.fetcher is None:
             place = media.place_of(body, wanted[0].url)
             why = f"{place}: the model takes no URLs; put the file itself into the call."
             raise Invalid(why, code="invalid_media", param=place)
         caller = self.call.caller
         await self.fetcher.inline(wanted, body, f"{caller.kind}:{caller.name}")
-
-    async def _off_loop[T](self, work: Callable[[], T]) -> T:
-        return work() if len(self.call.raw_body) <= AT_ONCE else await asyncio.to_thread(work)
+        return sum(len(one.data) + len(one.text) for one in wanted)
 
     async def _back(self, reply: Reply, chat: Chat, body: Json) -> Reply:
         ids.name(reply, self.call)
@@ -93,10 +89,12 @@ class Crossing:
         origin = Origin(call.id, call.asked_model or call.model, chat, body, int(call.arrived), call.path)
         if reply.streamed:
             return self._stream(reply, origin)
-        answer = restored(await self._whole(reply), chat)
+        answer = settled(restored(await self._whole(reply), chat), self.client.name)
         if chat.stream:
             return self._replayed(reply, answer, origin)
-        reply.body = bodies.encoded(self.client.write_reply(answer, origin, self.losses))
+        size = max(len(reply.raw_body), len(call.body))  # some repeat much of the call
+        write = self.client.write_reply
+        reply.body = await off_loop(size, lambda: bodies.encoded(write(answer, origin, self.losses)))
         reply.dialect = call.dialect
         reply.headers["content-type"] = "application/json"
         return reply
@@ -111,7 +109,7 @@ class Crossing:
         def read() -> Answer:
             return self.target.read_reply(bodies.reply_object(body))
 
-        return read() if len(body) <= AT_ONCE else await asyncio.to_thread(read)
+        return await off_loop(len(body), read)
 
     def _stream(self, reply: Reply, origin: Origin) -> Reply:
         if not origin.chat.stream:
@@ -120,7 +118,7 @@ class Crossing:
         content_type = self._stream_type()
         framer = needs_framer(self.call.dialect.framer(content_type))
         writer = self.client.writer(origin, self.losses)
-        reader = restoring(self.target.reader(), origin.chat)
+        reader = settling(restoring(self.target.reader(), origin.chat), self.client.name)
 
         def failed(failure: Failure) -> bytes:
             reply.failure = reply.failure or failure  # for the log

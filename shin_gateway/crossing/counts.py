@@ -27,10 +27,10 @@ async def take(call: Call, traits: Traits, losses: Losses, forward: Forward) -> 
     """The count of a call whose target speaks another dialect. Raises Invalid, UpstreamFailed."""
     assert call.target is not None
     dialect = call.target.dialect
-    chat = await off_loop(len(call.raw_body), lambda: _chat(call, traits, losses))
+    chat = await off_loop(len(call.body), lambda: _chat(call, traits, losses))
     if traits.words.get("count") == "no" or not counting.counts(dialect):
         return await _counted_here(call, chat)
-    reply = await forward(await off_loop(len(call.raw_body), lambda: _asked(call, chat, dialect, traits, losses)))
+    reply = await forward(await off_loop(len(call.body), lambda: _asked(call, chat, dialect, traits, losses)))
     if _has_no_api(reply, dialect, traits):
         return await _counted_here(call, chat)
     if reply.status >= 400:
@@ -42,12 +42,12 @@ async def take(call: Call, traits: Traits, losses: Losses, forward: Forward) -> 
 async def native(call: Call, traits: Traits, forward: Forward) -> Reply:
     """The count of a call whose target speaks its dialect, but perhaps only as far as chats go."""
     if traits.words.get("count") == "no" and counting.counts(call.dialect.name):
-        return await _counted_here(call, await off_loop(len(call.raw_body), lambda: _chat(call, traits, Losses())))
+        return await _counted_here(call, await off_loop(len(call.body), lambda: _chat(call, traits, Losses())))
     reply = await forward(call)
     if not counting.counts(call.dialect.name) or not _has_no_api(reply, call.dialect.name, traits):
         return reply
     try:
-        chat = await off_loop(len(call.raw_body), lambda: _chat(call, traits, Losses()))
+        chat = await off_loop(len(call.body), lambda: _chat(call, traits, Losses()))
     except Invalid:  # the provider's error is as good as ours
         return reply
     reply.close()

@@ -45,7 +45,7 @@ async def take(call: Call, traits: Traits, losses: Losses, forward: Forward) -> 
     """The vectors of a call whose target speaks another dialect. Raises Invalid, UpstreamFailed."""
     assert call.target is not None
     client, dialect = embedder(call.dialect.name), call.target.dialect
-    embed, sendings = await off_loop(len(call.raw_body), lambda: _read(call, dialect, traits, losses))
+    embed, sendings = await off_loop(len(call.body), lambda: _read(call, dialect, traits, losses))
     spent = _Spent(call.outcome)
     try:
         replies, found = await _all(call, dialect, sendings, forward, spent)
@@ -99,7 +99,7 @@ async def _all(
 
 
 async def _sent(call: Call, dialect: str, sending: Sending) -> Call:
-    size = len(call.raw_body)
+    size = len(call.body)
     return crossed(call, dialect, "embed", sending.path, await off_loop(size, lambda: bodies.encoded(sending.body)), {})
 
 

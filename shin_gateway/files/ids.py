@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from shin_gateway.errors import Invalid
 from shin_gateway.policy.paths import plain
 
 LONGEST = 200_000_000
@@ -28,19 +29,11 @@ _LISTS = ("data", "files", "operations")
 """Where a list has its items."""
 
 
-class _Config(msgspec.Struct):
-    fileName: Any = None
-    file_name: Any = None
-
-
-class _GeminiBatch(msgspec.Struct):
-    inputConfig: _Config | None = None
-    input_config: _Config | None = None
-
-
-class _Batch(msgspec.Struct):
-    input_file_id: Any = None
-    batch: _GeminiBatch | None = None
+_FROM = (
+    ("input_file_id",),
+    *(("batch", config, file) for config in ("inputConfig", "input_config") for file in ("fileName", "file_name")),
+)
+"""Where a call for a batch names the file that it is made from."""
 
 
 def in_path(path: str) -> str:
@@ -50,15 +43,14 @@ def in_path(path: str) -> str:
 
 
 def in_call(body: bytes) -> list[str]:
-    """Ids of the files that a batch is to be made from."""
-    found = _decoded(body, _Batch)
-    if not isinstance(found, _Batch):
-        return []
-    named: list[Any] = [found.input_file_id]
-    for config in (found.batch and found.batch.inputConfig, found.batch and found.batch.input_config):
-        if config:
-            named += [config.fileName, config.file_name]
-    return list(_ids(named))
+    """Ids of the files that a batch is to be made from.
+
+    Raises Invalid for what cannot be read: a provider might, and whose files it names must not be guessed.
+    """
+    found = _decoded(body, dict[str, Any])
+    if found is None:
+        raise Invalid("The body is not a JSON object.", code="invalid_json")
+    return list(_ids(_at(found, way) for way in _FROM))
 
 
 def in_reply(body: bytes) -> list[str]:
@@ -86,7 +78,7 @@ def _at(item: Any, way: tuple[str, ...]) -> Any:
 
 def _ids(named: Any) -> Iterator[str]:
     for one in named:
-        if isinstance(one, str) and (found := _ID.fullmatch(one)):
+        if isinstance(one, str) and (found := _ID.fullmatch(one.strip())):
             yield found[1]
 
 

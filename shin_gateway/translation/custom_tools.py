@@ -162,6 +162,8 @@ class _Input:
         if self._state == "other":
             self._other.append(piece)
             return ""
+        if self._state == "done":  # what follows says nothing
+            return ""
         self._held += piece
         if self._state == "head":
             self._enter()

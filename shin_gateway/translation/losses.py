@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from shin_gateway.errors import Invalid
 
+_UNSUPPORTED = "unsupported_parameter"
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -33,7 +34,7 @@ class Losses:
         field = self._named(field)
         if self._refuse:
             reason = why or "the model that serves this call has no way to express it"
-            raise Invalid(f"{field}: {reason}.", code="unsupported_parameter", param=field)
+            raise Invalid(f"{field}: {reason}.", code=_UNSUPPORTED, param=field)
         self._dropped[field] = None
 
     def soften(self, field: str) -> None:
@@ -49,7 +50,7 @@ class Losses:
         field = wrong.param or ""
         plain = _INDEX.sub("", field)
         named = self._named(plain)
-        if named == (plain if "messages" not in self._fields else field):
+        if wrong.code == _UNSUPPORTED or named == (plain if "messages" not in self._fields else field):
             return wrong
         return Invalid(wrong.message.replace(field, named, 1), code=wrong.code, param=named)
 

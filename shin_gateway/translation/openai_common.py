@@ -127,7 +127,7 @@ def fitting_metadata(metadata: dict[str, str], losses: Losses) -> dict[str, str]
     """What OpenAI takes of it."""
     fits = {key: value for key, value in metadata.items() if len(key) <= _KEY and len(value) <= _VALUE}
     if len(fits) < len(metadata) or len(fits) > _PAIRS:
-        losses.drop("metadata")
+        losses.soften("metadata")
     return dict(list(fits.items())[:_PAIRS])
 
 

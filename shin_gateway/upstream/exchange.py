@@ -186,11 +186,12 @@ def _first_real(dialect: Dialect, parts: list[Part]) -> Part | None:
 
 
 def _reply_headers(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
-    """The upstream's headers as they came, less what concerned its connection to us."""
+    """The upstream's headers as they came, less what concerned its connection to us, and what only we may say."""
     named = answer.headers.get("connection", "").lower().replace(" ", "").split(",")
     headers: CIMultiDict[str] = CIMultiDict()
     for raw_name, raw_value in answer.raw_headers:
         name = raw_name.decode("utf-8", "surrogateescape")
-        if name.lower() not in HOP_BY_HOP and name.lower() not in named:
+        lower = name.lower()
+        if lower not in HOP_BY_HOP and lower not in named and not lower.startswith("x-shin-"):
             headers.add(name, raw_value.decode("utf-8", "surrogateescape"))
     return headers

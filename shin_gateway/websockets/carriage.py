@@ -125,7 +125,8 @@ class Carriage:
 
     def _notify(self, notice: bytes) -> None:
         """Answer what waits for no call."""
-        if len(self._notices) >= MAX_WAITING:
+        waiting = sum(map(len, self._notices))  # some repeat what the client said
+        if len(self._notices) >= MAX_WAITING or (self._notices and waiting + len(notice) > self.limit):
             self.close(POLICY, "Too many messages that are no calls.")
             return
         self._notices.append(notice)
@@ -217,10 +218,11 @@ class Carriage:
         turn = Turn(create, self._history)
         if lane.upward is None and self._upward is not None:
             lane.upward = self._upward()
-        if create.warm and turn.refusal is None and not (lane.upward is not None and lane.upward.warms):
+        call = self._make_call(live, turn.body)
+        here = create.warm and not (lane.upward is not None and lane.upward.warms)
+        if here and turn.refusal is None and call.refusal is None:
             await self._send(turn.warmed())
             return
-        call = self._make_call(live, turn.body)
         call.headers.update(frames.call_headers(create, call.headers))
         if len(turn.body) > call.body_limit:
             turn.refusal = TooLarge(f"The call with what came before it has more than {call.body_limit} bytes.")

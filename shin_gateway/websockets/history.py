@@ -16,7 +16,7 @@ from shin_gateway.errors import Invalid
 _ITEM_DONE = "response.output_item.done"
 _KEPT = frozenset({"response.completed", "response.incomplete"})
 _MAX_IDS = 10_000
-"""Ids of replies that are remembered to have been here, when their texts no longer are."""
+"""Ids of replies that are remembered with their texts, and to have been here, when their texts no longer are."""
 
 
 class History:
@@ -44,8 +44,8 @@ class History:
         self._forget(reply_id)
         self._gone.pop(reply_id, None)
         self._contexts[reply_id] = tuple(context)
-        self._size += sum(map(len, context))
-        while self._size > self._limit:
+        self._size += _cost(context)
+        while self._size > self._limit or len(self._contexts) > _MAX_IDS:  # a context may have no bytes at all
             oldest = next(iter(self._contexts))
             self._forget(oldest)
             self._gone[oldest] = None
@@ -53,7 +53,16 @@ class History:
             self._gone.popitem(last=False)
 
     def _forget(self, reply_id: str) -> None:
-        self._size -= sum(map(len, self._contexts.pop(reply_id, ())))
+        if (context := self._contexts.pop(reply_id, None)) is not None:
+            self._size -= _cost(context)
+
+
+_EACH = 8
+"""Bytes that an item of a context takes beside its own, which several contexts share."""
+
+
+def _cost(context: Sequence[bytes]) -> int:
+    return sum(map(len, context)) + _EACH * len(context)
 
 
 class _Item(msgspec.Struct):

@@ -39,11 +39,11 @@ class ProviderSocket:
 
     @property
     def headers(self) -> CIMultiDict[str]:
-        """Those of its answer to the upgrade, less what concerns its connection to us."""
+        """Those of its answer to the upgrade, less what concerns its connection to us, and what only we may say."""
         out: CIMultiDict[str] = CIMultiDict()
         for name, value in self._socket._response.headers.items():
             lower = name.lower()
-            if lower not in HOP_BY_HOP and not lower.startswith(("sec-websocket-", "content-")):
+            if lower not in HOP_BY_HOP and not lower.startswith(("sec-websocket-", "content-", "x-shin-")):
                 out.add(name, value)
         return out
 

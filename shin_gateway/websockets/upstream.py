@@ -297,7 +297,7 @@ def _error(frame: bytes, call: Call) -> Reply | None:
         return None
     headers: CIMultiDict[str] = CIMultiDict({"content-type": "application/json"})
     for name, value in told.items() if isinstance(told, Mapping) else ():
-        if name.lower() not in HOP_BY_HOP and not name.lower().startswith("content-"):
+        if name.lower() not in HOP_BY_HOP and not name.lower().startswith(("content-", "x-shin-")):
             headers[name] = str(value)
     return Reply(status, headers, call.dialect, body=b'{"error":%b}' % bytes(fields["error"]))
 

@@ -19,6 +19,8 @@ HOST = "models.example"
 DONE = "All done."
 MARK = "marker-42"
 COMMAND = "printf marker-%s 42"
+REFUSING = POLICY.replace("translate: on", "translate: {unsupported: refuse}")
+"""What agents say in every call is worth no refusal."""
 BASH = ToolCall("Bash", {"command": COMMAND, "description": "Say it"})
 EXEC = ToolCall("exec_command", {"cmd": COMMAND})
 
@@ -62,7 +64,7 @@ async def stand(tmp_path: Path, secure: FakeProvider) -> AsyncIterator[Stand]:
         more.write(f"upstream: {{ca: {str(secure.ca_file)!r}}}\n")
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "gateway.yaml").write_text(POLICY)
+    (policies / "gateway.yaml").write_text(REFUSING)
     async with (
         CorporateProxy(secure) as office,
         serve(tmp_path / "home", config, policies, modes=[f"upstream:{office.url}"]) as worker,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 from h2.events import StreamEnded
 
 from tests.e2e.h2client import connect
@@ -353,6 +354,67 @@ async def test_nobody_waits_for_a_continue_from_upstream(serving: Serving, provi
     *_, answer = await Wire(serving.gateway).send(request(PATH, CALL, "expect: 100-continue"))
     assert answer.status == 200
     assert "expect" not in {name.lower() for name in provider.seen[0].header_names()}
+
+
+async def test_an_upstream_does_not_speak_for_us(serving: Serving, provider: FakeProvider) -> None:
+    lies = tuple((f"X-Shin-{name}", "a lie") for name in ("dropped", "cache", "cost", "target", "attempts"))
+    for body in (CHAT, STREAM):
+        provider.script(Answer(headers=(*lies, ("x-other", "kept"))))
+        answer = await Wire(serving.gateway).ask(request(PATH, json.dumps(body).encode()))
+        assert "a lie" not in answer.head
+        assert answer.headers["x-other"] == "kept"
+
+
+# ── pages in the user's own browser ─────────────────────────────────────────────────────────────
+
+PAGES = {
+    "another site": ("origin: https://evil.example",),
+    "a name that leads here": ("host: evil.example:4000", "origin: http://evil.example:4000"),
+    "a name that leads here, reading": ("host: evil.example:4000",),
+    "a sandbox": ("origin: null",),
+    "no origin that can be read": ("origin: http://[",),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_page_of_another_site_does_not_spend_our_key(
+    serving: Serving, provider: FakeProvider, page: str
+) -> None:
+    """A browser sends such a call without asking first: its page cannot read the answer, but we would pay for it."""
+    headers = [line for line in PAGES[page] if not line.startswith("host:")]
+    host = next((line for line in PAGES[page] if line.startswith("host:")), "host: localhost")
+    upgrade = ["upgrade: websocket", "sec-websocket-key: x", "sec-websocket-version: 13"]
+    for asked in (
+        request(PATH, CALL, *headers, "content-type: text/plain", host=host),
+        request("/openai/v1/files", None, *headers, method="GET", host=host),
+        request("/v1/responses", None, *headers, *upgrade, method="GET", host=host),
+    ):
+        assert (await Wire(serving.gateway).ask(asked)).status == 403
+    assert not provider.seen
+
+
+@pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "vscode-webview://x", "app://x.y"])
+@pytest.mark.parametrize("host", ["127.0.0.1:4000", "[::1]:4000", "localhost", "gateway", "host.docker.internal:4000"])
+async def test_pages_and_programs_of_this_machine_may(serving: Serving, host: str, origin: str) -> None:
+    asked = request(PATH, CALL, *([f"origin: {origin}"] if origin else []), host=f"host: {host}")
+    assert (await Wire(serving.gateway).ask(asked)).status == 200
+
+
+async def test_with_users_a_key_says_who_may(guarded: Serving) -> None:
+    asked = request(PATH, CALL, "origin: https://app.example", "authorization: Bearer of-bob", host="host: llm.example")
+    assert (await Wire(guarded.gateway).ask(asked)).status == 200
+
+
+@pytest.mark.parametrize("key", ["", "of-nobody"])
+async def test_a_prewarm_needs_a_key_too(guarded: Serving, provider: FakeProvider, key: str) -> None:
+    url = guarded.gateway.replace("http:", "ws:") + "/v1/responses"
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    frame = {"type": "response.create", "model": "gpt-4o", "input": "x", "generate": False}
+    async with asyncio.timeout(10), websockets.connect(url, proxy=None, additional_headers=headers) as socket:
+        await socket.send(json.dumps(frame))
+        said = json.loads(await socket.recv())
+    assert (said["type"], said["status"]) == ("error", 401)
+    assert not provider.seen
 
 
 # ── places that are not for clients to name ─────────────────────────────────────────────────────

@@ -170,3 +170,21 @@ async def test_a_gemini_client_that_wants_no_events_gets_a_json_array(
     chunks = answer.json()
     assert "".join(part["text"] for one in chunks for part in one["candidates"][0]["content"]["parts"]) == TEXT
     assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("client", ["chat", "responses", "messages"])
+async def test_a_tool_call_that_gemini_could_not_read_is_no_empty_answer(
+    gateway: tuple[Serving, httpx2.AsyncClient], provider: FakeProvider, client: str, stream: bool
+) -> None:
+    serving, http = gateway
+    way = Way(CLIENTS[client](serving.gateway, http), MODELS["gemini"], "gemini", serving, provider)
+    candidate = {"content": {"role": "model"}, "finishReason": "MALFORMED_FUNCTION_CALL", "index": 0}
+    body = json.dumps({"candidates": [candidate], "modelVersion": way.model, "responseId": "r"})
+    wrong = f"data: {body}\n\n" if stream else body
+    kind = "text/event-stream" if stream else "application/json"
+    provider.script(Answer(body=wrong.encode(), body_type=kind), Answer(body=wrong.encode(), body_type=kind))
+    with pytest.raises(Exception, match="tool call that cannot be read"):
+        await way.client.ask(way.model, stream)
+    (row, *_) = await serving.rows()
+    assert row.end in ("failed", "broken")

@@ -66,5 +66,5 @@ def test_what_is_no_host(policies: PolicySet) -> None:
 
 def test_settings_that_are_not_set_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("hosts: [gateway]\naddons: {parameters: {caps: {n: 1}}}\n")
-    told = explain(load_policies([tmp_path], AddonRegistry.load()), "gateway")
+    told = explain(load_policies([tmp_path], Registry.load()), "gateway")
     assert " {defaults: {}, caps: {n: 1}, over_cap: lower}  (gateway.yaml:" in told

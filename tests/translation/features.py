@@ -1,4 +1,4 @@
-"""What a call can hold, in each dialect's words, and what becomes of it in the others: the table of docs/dialects.md.
+"""What a call can hold, in each dialect's words, and what becomes of it in the others: the tables of docs/dialects.md.
 
 python -m tests.translation.features > docs/dialects.md
 """
@@ -17,6 +17,7 @@ from shin_gateway.translation.effort import budget_of
 from shin_gateway.translation.form import Chat, Media, Reasoning, Text, ToolResult, ToolUse
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Traits
+from tests.translation.reply_features import REPLY_FEATURES, reply_fate
 
 Json = dict[str, Any]
 CHAT, RESPONSES, MESSAGES, GEMINI = CHATS
@@ -288,12 +289,11 @@ def call(dialect: str, feature: Feature) -> Json:
 
 
 def fate(feature: Feature, client: str, target: str) -> str:
-    """carried: the target's call says the same; mapped: it says something near; dropped: with a note; refused: 400."""
+    """carried: the target's call says the same; mapped: it says something near; dropped: with a note; left out: with
+    a note, and never worth a refusal; refused: 400."""
     losses = Losses()
     try:
-        chat = translator(client).read_call(call(client, feature), PATHS[client], losses)
-        chat.model = (THINKERS if feature.thinker else MODELS)[target]
-        body = translator(target).write_call(chat, Traits(model=chat.model), losses)
+        chat, body = _taken(feature, client, target, losses)
     except Refusal:
         return "refused"
     there = translator(target).read_call(body, PATHS[target], Losses())
@@ -301,8 +301,22 @@ def fate(feature: Feature, client: str, target: str) -> str:
         return "carried"
     blank = translator(target).read_call(call(target, Feature("", feature.seen, {target: {}})), PATHS[target], Losses())
     if losses.dropped and feature.seen(there) in (feature.seen(blank), None, "", [], {}):
-        return "dropped"
+        return "dropped" if _is_worth_a_refusal(feature, client, target) else "left out"
     return "mapped"
+
+
+def _taken(feature: Feature, client: str, target: str, losses: Losses) -> tuple[Chat, Json]:
+    chat = translator(client).read_call(call(client, feature), PATHS[client], losses)
+    chat.model = (THINKERS if feature.thinker else MODELS)[target]
+    return chat, translator(target).write_call(chat, Traits(model=chat.model), losses)
+
+
+def _is_worth_a_refusal(feature: Feature, client: str, target: str) -> bool:
+    try:
+        _taken(feature, client, target, Losses(refuse=True))
+    except Refusal:
+        return True
+    return False
 
 
 HEAD = """# Dialects
@@ -314,9 +328,15 @@ back. Between equal dialects nothing is touched. This page is made from what the
 - **carried**: the target's call says the same.
 - **mapped**: it says the nearest thing that the target's API has.
 - **dropped**: the target's API has no way to say it. The reply names it in `x-shin-dropped`, the log in the fact
-  `dropped`. With `translate: {unsupported: refuse}` such a call is answered 400 instead.
+  `dropped`, both as the client's API calls it (`generationConfig.topK`). With `translate: {unsupported: refuse}` such
+  a call is answered 400 instead.
+- **left out**: dropped and named as well, but no call is refused for it: it makes a call cheaper, faster or easier to
+  follow, is a hint that agents send with every call (ids, metadata, cache marks, service tiers, verbosity), or the
+  model is told of it in words or asked for the nearest value.
 - **refused**: without it the call would mean something else, so it is answered 400.
-- A dash: the client's API has no such thing.
+- A dash: the model's API has no such thing.
+
+Replies and streams say the same. What happens to an error is in [translate](addons.md#translate).
 """
 
 
@@ -331,9 +351,12 @@ def _table(client: str) -> str:
         "| --- | --- | --- | --- |",
     ]  # fmt: skip
     for feature in FEATURES:
-        fates = [fate(feature, client, target) if client in feature.said else "–" for target in targets]
         if client in feature.said:
-            lines.append(f"| {feature.name} | {' | '.join(fates)} |")
+            lines.append(f"| {feature.name} | {' | '.join(fate(feature, client, target) for target in targets)} |")
+    lines += ["", f"| a reply's | {' | '.join(f'`{one}`' for one in targets)} |", "| --- | --- | --- | --- |"]
+    for told in REPLY_FEATURES:
+        fates = [reply_fate(told, client, target) if target in told.said else "–" for target in targets]
+        lines.append(f"| {told.name} | {' | '.join(fates)} |")
     return "\n".join([*lines, ""])
 
 

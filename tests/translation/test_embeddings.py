@@ -230,11 +230,17 @@ def test_bad_calls_of_gemini_name_the_field(path: str, body: dict[str, Any], fie
 
 
 def test_a_policy_may_refuse_what_would_be_lost() -> None:
+    body = {"content": {"parts": [{"text": "a"}]}, "taskType": "RETRIEVAL_QUERY"}
+    embed = GEMINI.read_call(body, "/v1beta/models/m:embedContent", Losses())
     with pytest.raises(Invalid) as error:
-        GEMINI.write_calls(
-            OPENAI.read_call({"model": "m", "input": "a", "user": "u"}, "", Losses()), Traits(), Losses(refuse=True)
-        )
-    assert error.value.param == "user"
+        OPENAI.write_calls(embed, Traits(), Losses(refuse=True))
+    assert error.value.param == "taskType"
+
+
+def test_the_user_s_id_is_worth_no_refusal() -> None:
+    losses = Losses(refuse=True)
+    GEMINI.write_calls(OPENAI.read_call({"model": "m", "input": "a", "user": "u"}, "", losses), Traits(), losses)
+    assert losses.dropped == ("user",)
 
 
 # ── replies ─────────────────────────────────────────────────────────────────────────────────────

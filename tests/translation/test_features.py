@@ -6,6 +6,7 @@ import pytest
 
 from shin_gateway.translation.dialects import CHATS
 from tests.translation.features import FEATURES, PAGE, Feature, fate, page
+from tests.translation.reply_features import REPLY_FEATURES, ReplyFeature, reply_fate
 
 CASES = [
     (feature, client, target)
@@ -32,3 +33,24 @@ def test_what_every_api_has_arrives(feature: Feature, client: str, target: str) 
     if feature.name in ALWAYS:
         assert found in ("carried", "mapped")
     assert found != "refused"
+
+
+TOLD = [
+    (feature, client, target)
+    for feature in REPLY_FEATURES
+    for client in CHATS
+    for target in feature.said
+    if client != target
+]
+ALWAYS_TOLD = {
+    "text", "several tool calls", "reasoning", "sealed reasoning, for the next turn", "sources of the text",
+    "cut at the output limit", "withheld by a filter", "tokens: input and output", "tokens: cached", "refusal",
+}  # fmt: skip
+"""What every API has a place for."""
+
+
+@pytest.mark.parametrize(("feature", "client", "target"), TOLD, ids=[f"{one.name}, {b} to {a}" for one, a, b in TOLD])
+def test_what_every_api_has_a_place_for_is_told(feature: ReplyFeature, client: str, target: str) -> None:
+    found = reply_fate(feature, client, target)
+    if feature.name in ALWAYS_TOLD:
+        assert found in ("carried", "mapped")

@@ -212,7 +212,7 @@ def test_a_scribe_passes_over_nonsense(event: bytes) -> None:
 
 
 def test_the_oldest_context_goes_first_and_is_missed() -> None:
-    history = History(limit=100)
+    history = History(limit=124)
     history.keep("a", [b"x" * 40])
     history.keep("b", [b"x" * 40, b"y" * 10])
     assert history.before("a") == (b"x" * 40,)
@@ -223,7 +223,7 @@ def test_the_oldest_context_goes_first_and_is_missed() -> None:
         assert raised.value.code == "previous_response_not_found"
     assert history.before("c") == (b"z" * 60,)
     assert history.before("elsewhere") is None
-    history.keep("d", [b"z" * 101])
+    history.keep("d", [b"z" * 117])
     with pytest.raises(Invalid):
         history.before("d")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from shin_gateway.dialects.base import Failure
 from shin_gateway.translation.anthropic_messages import calls_in, calls_out, replies
+from shin_gateway.translation.anthropic_messages.client_fields import FIELDS
 from shin_gateway.translation.anthropic_messages.streams_in import Reader
 from shin_gateway.translation.anthropic_messages.streams_out import Writer
-from shin_gateway.translation.anthropic_messages.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.media import media_of

@@ -86,7 +86,7 @@ class Blocks:
     def builtin(self, part: Builtin) -> list[Json]:
         if part.origin == ORIGIN:
             return part.raw
-        self.losses.soften("messages.builtin_tools")
+        self.losses.soften("messages.content.server_tools")
         return []
 
     # ── media ───────────────────────────────────────────────────────────────────────────────────

@@ -146,7 +146,7 @@ def _stop(item: Any) -> str:
 def _user(body: Json, losses: Losses) -> str:
     metadata = maybe_record(body, "metadata") or {}
     for name in metadata.keys() - {"user_id"}:
-        losses.drop(f"metadata.{plain(name)}")
+        losses.soften(f"metadata.{plain(name)}")
     try:
         return maybe_string(metadata, "user_id")
     except Misfit as wrong:

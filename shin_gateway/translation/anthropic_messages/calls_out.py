@@ -7,6 +7,7 @@ import hashlib
 from shin_gateway.errors import Invalid
 from shin_gateway.translation.anthropic_messages.blocks_out import Blocks
 from shin_gateway.translation.anthropic_messages.cards import Card, amended, card_of
+from shin_gateway.translation.anthropic_messages.client_fields import FIELDS
 from shin_gateway.translation.anthropic_messages.names import Json
 from shin_gateway.translation.anthropic_messages.settings_out import (
     write_length,
@@ -26,6 +27,8 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Traits
 
 _LONGEST_USER = 256
+_SOFT = ("metadata", "service_tier")
+_FORM = {own: form for form, own in FIELDS.items()} | {"metadata": "user"}
 _REQUIRED = ("model", "messages", "max_tokens")
 
 
@@ -81,7 +84,7 @@ def _end_with_user(turns: Turns, card: Card, thinking: bool, losses: Losses) -> 
     if last["role"] != "assistant":
         return
     if not card.prefill or thinking:
-        losses.soften("messages")
+        losses.soften("messages.prefill")
         turns.messages.append({"role": "user", "content": [{"type": "text", "text": "Please go on."}]})
     elif last["content"][-1]["type"] == "text":
         last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
@@ -120,7 +123,7 @@ def _write_rest(chat: Chat, losses: Losses, body: Json) -> None:
     if user := chat.user or chat.safety_identifier:
         body["metadata"] = {"user_id": _user(user)}
     if chat.user and chat.safety_identifier not in ("", chat.user):
-        losses.drop("safety_identifier")  # there is room for one
+        losses.soften("safety_identifier")  # there is room for one
     if tier := _TIERS.get(chat.service_tier):
         body["service_tier"] = tier
     if chat.stream:
@@ -140,17 +143,17 @@ def _note_rest(chat: Chat, losses: Losses) -> None:
         "logit_bias": bool(chat.logit_bias),
         "frequency_penalty": bool(chat.frequency_penalty),
         "presence_penalty": bool(chat.presence_penalty),
-        "verbosity": chat.verbosity not in ("", "medium"),
         "modalities": any(one != "text" for one in chat.modalities),
         "audio": chat.audio is not None,
-        "metadata": bool(chat.metadata),
-        "prediction": chat.prediction is not None,
         "safety_settings": bool(chat.safety_settings),
     }
     for name, is_said in said.items():
         if is_said:
             losses.drop(name)
     for name, is_said in {
+        "verbosity": chat.verbosity not in ("", "medium"),
+        "metadata": bool(chat.metadata),
+        "prediction": chat.prediction is not None,
         "service_tier": chat.service_tier not in ("", *_TIERS),
         "store": bool(chat.store),
         "prompt_cache_key": bool(chat.cache_key),
@@ -163,7 +166,7 @@ def _quirks(body: Json, traits: Traits, losses: Losses) -> Json:
     for name in traits.drop:
         if name in body and name not in _REQUIRED:
             del body[name]
-            losses.drop(name)
+            (losses.soften if name in _SOFT else losses.drop)(_FORM.get(name, name))
     for name, other in traits.rename.items():
         if name in body:
             body[other] = body.pop(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-FIELDS = {
+from collections.abc import Mapping
+
+FIELDS: Mapping[str, str] = {
     "user": "metadata.user_id",
     "stop": "stop_sequences",
     "reasoning": "thinking",

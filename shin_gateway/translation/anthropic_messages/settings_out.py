@@ -12,6 +12,7 @@ from shin_gateway.translation.effort import budget_of, effort_of
 from shin_gateway.translation.form import Chat, ReasoningWish
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.translator import Traits
+from shin_gateway.translation.usual import drop_sampling
 
 _LEAST_BUDGET = 1024
 _FREE_BUDGET = 8192
@@ -37,7 +38,7 @@ def write_thinking(chat: Chat, card: Card, most: int, losses: Losses, body: Json
     off = budget_of(wish) == 0
     if card.thinking == "none":
         if not off and (wish.effort or wish.budget):
-            losses.drop("reasoning", "this model does not think")
+            losses.soften("reasoning")
         return False
     if off:
         return not write_off(card, losses, body)
@@ -67,7 +68,7 @@ def _budget(wish: ReasoningWish, most: int, losses: Losses, body: Json) -> bool:
         body["max_tokens"] = min(most, body["max_tokens"] + budget)
         budget = min(budget, body["max_tokens"] - 1)
     if budget < _LEAST_BUDGET:
-        losses.drop("reasoning", "the answer's limit leaves no room to think")
+        losses.soften("reasoning")  # the answer's limit leaves no room to think
         return False
     body["thinking"] = {"type": "enabled", "budget_tokens": budget}
     return True
@@ -115,4 +116,4 @@ def _set(name: str, value: float, fits: bool, losses: Losses, body: Json) -> Non
     if fits:
         body[name] = value
     else:
-        losses.drop(name)
+        drop_sampling(name, value, losses)

@@ -190,11 +190,14 @@ class Writer:
     def _advance(self) -> bytes:
         """What can be written now of the parts that wait."""
         out: list[bytes] = []
-        for at, block in list(self._blocks.items()):
+        written: list[int] = []
+        for at, block in self._blocks.items():  # thousands may wait behind the first
             self._push(block, out)
             if not block.closed:
                 break
             self._stop(block, out)
+            written.append(at)
+        for at in written:
             del self._blocks[at]
         return b"".join(out)
 

@@ -88,7 +88,7 @@ def _server_tool(tool: BuiltinTool, losses: Losses) -> Json:
     if tool.location and tool.kind == "web_search":
         written["user_location"] = {"type": "approximate", **tool.location}
     if tool.context_size and tool.context_size != "medium":
-        losses.soften("tools.search_context_size")
+        losses.soften("tools.context_size")
     return written
 
 

@@ -42,6 +42,8 @@ class Turns:
         self._losses = blocks.losses
         self._system_messages = system_messages
         self._ids: set[str] = set()
+        self._times: dict[str, int] = {}
+        """How often an id was met: thousands of calls may have one."""
         self._waiting: dict[str, tuple[str, str]] = {}
         """Uses of the last turn without a result: the id in the call, and the tool's name."""
         self._said: list[Json] = []
@@ -185,11 +187,12 @@ class Turns:
         fit = id
         if not _FITS.fullmatch(id):
             fit = f"toolu_{hashlib.sha256(id.encode('utf-8', 'replace')).hexdigest()[:24]}"
-        unique, times = fit, 1
+        unique, times = fit, self._times.get(fit, 1)
         while unique in self._ids:
             times += 1
             unique = f"{fit}_{times}"
         self._ids.add(unique)
+        self._times[fit] = times
         return unique
 
     def _end_assistant(self) -> None:

@@ -70,7 +70,7 @@ class GeminiEmbedder:
                 field = "input" if len(embed.inputs) == 1 else f"input[{at}]"
                 raise wrong(field, "the model that serves this call takes texts, not tokens")
         if embed.user:
-            losses.drop("user")
+            losses.soften("user")
         base = f"/v1beta/models/{quote(embed.model.removeprefix('models/'), safe='@')}"
         if traits.words.get("embed") == "predict":
             return _predictions(embed, traits, base)

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from shin_gateway.dialects.base import Failure, is_retryable
 from shin_gateway.dialects.gemini_errors import failure_of
-from shin_gateway.translation.gemini_generate.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.gemini_generate.calls_in import read_call
 from shin_gateway.translation.gemini_generate.calls_out import write_call
+from shin_gateway.translation.gemini_generate.client_fields import FIELDS
 from shin_gateway.translation.gemini_generate.fields import NAME
 from shin_gateway.translation.gemini_generate.replies_in import read_reply
 from shin_gateway.translation.gemini_generate.replies_out import write_reply

@@ -6,31 +6,36 @@ Source: ai.google.dev/api/generate-content
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from shin_gateway.errors import Invalid
 from shin_gateway.translation.effort import budget_of, effort_of
 from shin_gateway.translation.form import Chat, Json, OutputFormat
+from shin_gateway.translation.gemini_generate.client_fields import FIELDS
 from shin_gateway.translation.gemini_generate.contents_out import ContentWriter
 from shin_gateway.translation.gemini_generate.models import Model, model_of
 from shin_gateway.translation.gemini_generate.schema_out import answer_for_gemini
-from shin_gateway.translation.gemini_generate.tools_out import schema_losses, write_tools
+from shin_gateway.translation.gemini_generate.tools_out import write_tools
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.schemas import BadSchema
 from shin_gateway.translation.translator import Traits
+from shin_gateway.translation.usual import drop_sampling
 
 MOST_STOPS = 5
 MOST_CANDIDATES = 8
 MOST_LOGPROBS = 20
 
-_DROPPED = (
-    ("logit_bias", "logit_bias"), ("user", "user"), ("verbosity", "verbosity"),
-    ("safety_identifier", "safety_identifier"),
+_SOFTENED = (
+    ("user", "user"), ("safety_identifier", "safety_identifier"), ("verbosity", "verbosity"),
+    ("prediction", "prediction"), ("cache_key", "prompt_cache_key"), ("store", "store"),
 )  # fmt: skip
-_SOFTENED = (("prediction", "prediction"), ("cache_key", "prompt_cache_key"), ("store", "store"))
+_FORM = {own: form for form, own in FIELDS.items()}
 _SAMPLING = (("temperature", "temperature", 1), ("top_p", "topP", 1), ("top_k", "topK", None))
 """Fields of the form, Gemini's, and what need not be said."""
 _PENALTIES = (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"))
+_SAID_IN_WORDS = frozenset(["format", "enum", "const", "type"])
+"""Keywords whose meaning the pruned schema still tells the model."""
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABELLED = re.compile(r"[a-z0-9_-]{0,63}")
 """Keys and values of labels: cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls."""
@@ -63,16 +68,17 @@ def _label(chat: Chat, is_vertex: bool, body: Json, losses: Losses) -> None:
     if is_vertex and fit:
         body["labels"] = fit
     if chat.metadata and not (is_vertex and len(fit) == len(chat.metadata)):
-        losses.drop("metadata")
+        losses.soften("metadata")
 
 
 def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:
     """Less what this server refuses, at the top or in `generationConfig`, and with its own names for the rest."""
     config = body.get("generationConfig", {})
     for name in traits.drop:
-        for owner in (body, config):
-            if owner.pop(name, None) is not None:
-                losses.drop(name)
+        if body.pop(name, None) is not None:
+            losses.drop(_FORM.get(name, name))
+        if config.pop(name, None) is not None:
+            losses.drop(_FORM.get(f"generationConfig.{name}", name))
     for name, other in traits.rename.items():
         for owner in (body, config):
             if name in owner:
@@ -81,9 +87,8 @@ def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:
 
 
 def _report(chat: Chat, losses: Losses) -> None:
-    for field, name in _DROPPED:
-        if getattr(chat, field):
-            losses.drop(name)
+    if chat.logit_bias:
+        losses.drop("logit_bias")
     for field, name in _SOFTENED:
         if getattr(chat, field):
             losses.soften(name)
@@ -113,7 +118,7 @@ def _sampling(chat: Chat, model: Model, losses: Losses) -> Json:
         if value is not None and model.samples:
             out[name] = value
         elif value not in (None, usual):
-            losses.drop(field, "the model ignores it")
+            drop_sampling(field, value, losses, "the model ignores it")
     for field, name in _PENALTIES:
         value = getattr(chat, field)
         if value is not None and model.penalizes:
@@ -162,9 +167,18 @@ def _output(chat: Chat, model: Model, out: Json, losses: Losses) -> None:
         out["responseSchema"] = _schema(wanted, losses)
 
 
+def _schema_losses(losses: Losses) -> Callable[[str], None]:
+    """What to tell of the keywords of a schema that Gemini does not know."""
+
+    def lost(keyword: str) -> None:
+        (losses.soften if keyword in _SAID_IN_WORDS else losses.drop)(f"response_format.schema.{keyword}")
+
+    return lost
+
+
 def _schema(wanted: OutputFormat, losses: Losses) -> Json:
     try:
-        schema = answer_for_gemini(wanted.schema or {}, schema_losses("response_format.schema", losses))
+        schema = answer_for_gemini(wanted.schema or {}, _schema_losses(losses))
     except BadSchema as bad:
         raise Invalid(f"response_format.schema: {bad}.", param="response_format.schema") from None
     if wanted.description and "description" not in schema and "anyOf" not in schema:
@@ -200,7 +214,7 @@ def _thinking(chat: Chat, model: Model, out: Json, losses: Losses) -> None:
             config["thinkingBudget"] = model.budget(budget)
     else:
         if wish.effort not in (None, "none") or wish.budget:
-            losses.drop("reasoning_effort")
+            losses.soften("reasoning")
         return
     if wish.show or (wish.show is None and wish.summary):
         config["includeThoughts"] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _CONFIG = {
     "max_tokens": "maxOutputTokens",
     "temperature": "temperature",
@@ -30,7 +32,7 @@ _TOOLS = {
     "parameters": "functionDeclarations.parameters",
     "blocked_domains": "googleSearch.excludeDomains",
 }
-FIELDS = {
+FIELDS: Mapping[str, str] = {
     **{form: f"generationConfig.{own}" for form, own in _CONFIG.items()},
     **{f"tools.{form}": f"tools.{own}" for form, own in _TOOLS.items()},
     "metadata": "labels",

@@ -23,22 +23,31 @@ class _Pending:
 
     def __init__(self) -> None:
         self._waiting: dict[str, str] = {}
+        self._named: dict[str, dict[str, None]] = {}
+        """The ids in `_waiting`, by the function's name."""
         self._made = 0
 
     def call(self, part: ToolUse) -> None:
         if not part.id:
             part.id = f"call_gemini_{self._made}"
             self._made += 1
+        self._take(part.id)
         self._waiting[part.id] = part.name
+        self._named.setdefault(part.name, {})[part.id] = None
 
     def answer(self, part: ToolResult) -> None:
         """A result finds its call by the id, else the first call of that name. Raises Misfit."""
         if part.id not in self._waiting:
-            named = next((id for id, name in self._waiting.items() if name == part.name), None)
+            named = next(iter(self._named.get(part.name, ())), None)
             if named is None and not part.id:
                 raise Misfit("answers no function call that came before", "functionResponse")
             part.id = named or part.id
-        self._waiting.pop(part.id, None)
+        self._take(part.id)
+
+    def _take(self, id: str) -> None:
+        name = self._waiting.pop(id, None)
+        if name is not None:
+            del self._named[name][id]
 
 
 def read_contents(value: Any, losses: Losses) -> list[Message]:

@@ -64,7 +64,7 @@ class ContentWriter:
         if self._model.is_third:
             self._require_signatures()
         if self._contents[-1]["role"] == "model" and not self._model.samples:
-            self._losses.soften("messages")  # an answer that is begun, which newer models refuse to go on with
+            self._losses.soften("messages.prefill")  # an answer that is begun, which newer models refuse to go on with
             self._contents.append({"role": "user", "parts": [{"text": "Please go on."}]})
         return out
 
@@ -87,7 +87,7 @@ class ContentWriter:
 
     def _instruct(self, message: Message, at: int) -> None:
         if any(part.cache for part in message.parts):
-            self._losses.soften("messages.cache_control")
+            self._losses.soften("cache_control")
         texts = [part.text for part in message.parts if isinstance(part, Text) and part.text]
         if len(texts) < sum(not isinstance(part, Text) for part in message.parts):
             self._losses.drop("messages.content")
@@ -100,7 +100,7 @@ class ContentWriter:
 
     def _part(self, part: AnyPart, out: list[Json], place: str, at: int) -> None:
         if part.cache:
-            self._losses.soften("messages.cache_control")
+            self._losses.soften("cache_control")
         if isinstance(part, Text | Refused):
             if part.text:
                 out.append({"text": part.text})

@@ -24,20 +24,15 @@ _BUILTIN: dict[str, Json] = {
     "web_fetch": {"urlContext": {}},
     "google_maps": {"googleMaps": {}},
 }
-_LIMITS = ("max_uses", "allowed_domains", "blocked_domains", "location", "context_size")
+_LIMITS = ("allowed_domains", "blocked_domains", "location")
+_HINTS = ("max_uses", "context_size")
 _KNOWN = frozenset(["web_search", "code_execution", "url_context", "web_fetch", "file_search", "mcp", "computer",
                     "image_generation", "google_maps"])  # fmt: skip
-_SAID_IN_WORDS = frozenset(["format", "enum", "const", "type"])
-"""Keywords whose meaning the pruned schema still tells the model."""
 
 
-def schema_losses(field: str, losses: Losses) -> Callable[[str], None]:
-    """What to tell of the keywords of a schema that Gemini does not know."""
-
-    def lost(keyword: str) -> None:
-        (losses.soften if keyword in _SAID_IN_WORDS else losses.drop)(f"{field}.{keyword}")
-
-    return lost
+def _schema_losses(losses: Losses) -> Callable[[str], None]:
+    """What to tell of the keywords of a schema that Gemini does not know. A tool checks its arguments by itself."""
+    return lambda keyword: losses.soften(f"tools.parameters.{keyword}")
 
 
 def write_tools(chat: Chat, model: Model, is_vertex: bool, losses: Losses) -> Json:
@@ -47,7 +42,7 @@ def write_tools(chat: Chat, model: Model, is_vertex: bool, losses: Losses) -> Js
     is_both = bool(functions and builtin)
     if is_both and (is_vertex or not model.is_third):  # refused: built-in tools and functions cannot be combined
         for tool in chat.builtin_tools:
-            losses.drop(_named(tool))
+            losses.drop(_named(tool), "the model runs no tools of its own beside a client's")
         builtin, is_both = [], False
     out: Json = {}
     if functions or builtin:
@@ -68,13 +63,13 @@ def _function(tool: Tool, losses: Losses) -> Json:
     if tool.description:
         function["description"] = tool.description
     try:
-        schema = arguments_for_gemini(tool.schema or {}, schema_losses("tools.parameters", losses))
+        schema = arguments_for_gemini(tool.schema or {}, _schema_losses(losses))
     except BadSchema as bad:
         raise Invalid(f"tools.parameters: {bad}.", param="tools.parameters") from None
     if schema is not None:
         function["parameters"] = schema
     if tool.cache:
-        losses.soften("tools.cache_control")
+        losses.soften("cache_control")
     return function
 
 
@@ -86,12 +81,19 @@ def _builtin_tools(tools: list[BuiltinTool], losses: Losses) -> list[Json]:
             losses.drop(_named(tool))
             continue
         if tool.origin != NAME:
-            for limit in _LIMITS:
-                if getattr(tool, limit):
-                    losses.drop(f"{_named(tool)}.{limit}")
+            _narrow(tool, losses)
         if row not in found:
             found.append(row)
     return found
+
+
+def _narrow(tool: BuiltinTool, losses: Losses) -> None:
+    for limit in _LIMITS:
+        if getattr(tool, limit):
+            losses.drop(f"tools.{limit}")
+    for hint in _HINTS:
+        if getattr(tool, hint):
+            losses.soften(f"tools.{hint}")
 
 
 def _named(tool: BuiltinTool) -> str:
@@ -107,7 +109,7 @@ def _calling(chat: Chat, losses: Losses) -> Json:
         if is_strict:  # VALIDATED: calls that fit their schema, or text
             return _config("VALIDATED", [])
         if any(tool.strict is True for tool in chat.tools):
-            losses.drop("tools.strict")
+            losses.soften("tools.strict")
         return _config("AUTO", []) if choice is not None else {}
     if choice.mode == "none":
         return _config("NONE", [])

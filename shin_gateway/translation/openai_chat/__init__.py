@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from shin_gateway.dialects.base import Failure
-from shin_gateway.translation.openai_chat.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_chat.calls_in import read_call
 from shin_gateway.translation.openai_chat.calls_out import write_call
+from shin_gateway.translation.openai_chat.client_fields import FIELDS
 from shin_gateway.translation.openai_chat.replies_in import read_reply
 from shin_gateway.translation.openai_chat.replies_out import write_reply
 from shin_gateway.translation.openai_chat.streams_in import StreamReader

@@ -16,6 +16,7 @@ from shin_gateway.translation.openai_chat.tools_out import write_tools
 from shin_gateway.translation.openai_common import fitting_metadata
 from shin_gateway.translation.openai_models import nearest
 from shin_gateway.translation.translator import Traits
+from shin_gateway.translation.usual import drop_sampling
 
 Json = dict[str, Any]
 
@@ -36,9 +37,20 @@ _SAME = (
 """Fields of the form, and what this API calls them."""
 _IDS = (("user", "user"), ("safety_identifier", "safety_identifier"), ("cache_key", "prompt_cache_key"))
 """The same of ids, which may be too long for it: Claude Code's user is."""
-_HARMLESS = {"n": 1, "temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "verbosity": "medium"}
+_HARMLESS = {"n": 1, "temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "verbosity": "medium",
+             "store": False}  # fmt: skip
 """Defaults: nothing is lost with them."""
-_CHEAP = frozenset({"stream_options", "prompt_cache_key"})
+_SOFT = frozenset(
+    {"user", "safety_identifier", "prompt_cache_key", "metadata", "store", "service_tier", "prediction", "verbosity"}
+)
+"""What makes a call cheaper, faster or easier to follow, or is only a hint: agents say it always."""
+_FORM = {
+    "max_completion_tokens": "max_tokens",
+    "top_logprobs": "logprobs",
+    "reasoning_effort": "reasoning",
+    "web_search_options": "tools.web_search",
+}
+"""The form's names for fields of this API."""
 
 
 def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
@@ -78,7 +90,7 @@ def _limits(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
         if words.get("top_k") == "yes":
             body["top_k"] = chat.top_k
         else:
-            losses.drop("top_k")
+            drop_sampling("top_k", chat.top_k, losses)
 
 
 def _output(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
@@ -90,7 +102,7 @@ def _output(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
         return
     body["response_format"] = {"type": "json_object"}
     if output.schema is not None:
-        losses.soften("response_format.json_schema")
+        losses.soften("response_format.schema")
     if output.schema is not None or not _mentions_json(chat.messages):
         # The API insists that the word stands in a message.
         _instruct(body["messages"], _instruction(output))
@@ -139,7 +151,7 @@ def _effort(wish: ReasoningWish, traits: Traits, losses: Losses, body: Json) -> 
         return
     elif way == "no" or not accepted or (accepted == ("none",) and effort != "none"):
         if effort != "none":
-            losses.soften("reasoning_effort")
+            losses.soften("reasoning")
     elif way == "thinking" and effort == "none":
         body["thinking"] = {"type": "disabled"}
     else:
@@ -167,7 +179,7 @@ def _openrouter(wish: ReasoningWish, body: Json) -> None:
 def _rest(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
     if chat.metadata:
         if traits.words.get("metadata") == "stored" and not chat.store:
-            losses.drop("metadata", "the provider keeps metadata only of calls that it stores")
+            losses.soften("metadata")  # the provider keeps it only of calls that it stores
         else:
             body["metadata"] = fitting_metadata(chat.metadata, losses)
     if set(chat.modalities) - {"text"}:
@@ -179,12 +191,21 @@ def _rest(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
         body["stream_options"] = {"include_usage": True}
 
 
+def _lose(name: str, value: Any, losses: Losses) -> None:
+    if name in _SOFT:
+        losses.soften(name)
+    elif name in ("temperature", "top_p"):
+        drop_sampling(name, value, losses)
+    else:
+        losses.drop(_FORM.get(name, name))
+
+
 def _fit(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
     """What the model or the server refuses goes; what it calls otherwise is renamed."""
     for name in sorted(body.keys() & refused_fields(body.get("reasoning_effort"), traits)):
         value = body.pop(name)
-        if name not in _CHEAP and (name not in _HARMLESS or value != _HARMLESS[name]):
-            losses.drop(name)
+        if name != "stream_options" and (name not in _HARMLESS or value != _HARMLESS[name]):
+            _lose(name, value, losses)
     most = limit(traits, "max_temperature", 2)
     if body.get("temperature", 0) > most:
         body["temperature"] = most

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-FIELDS = {
+from collections.abc import Mapping
+
+FIELDS: Mapping[str, str] = {
     "reasoning": "reasoning_effort",
     "response_format.schema": "response_format.json_schema",
     "messages.reasoning": "messages.reasoning_content",

@@ -190,7 +190,7 @@ class MessageWriter:
         elif self._thoughts == "reasoning_details" and (text or any(part.seal for part in thoughts)):
             self._details(thoughts, text, written)
         else:
-            self._losses.soften("reasoning")
+            self._losses.soften("messages.reasoning")
 
     def _details(self, thoughts: list[Reasoning], text: str, written: Json) -> None:
         own = [part for part in thoughts if part.seal and part.origin == ORIGIN]

@@ -46,6 +46,8 @@ class ToolCalls:
         self._choice = choice
         self._open = open
         self._tools: dict[int, _Tool] = {}
+        self._open_ones: list[_Tool] = []
+        """Those in `_tools` that are not closed."""
         self._last: _Tool | None = None
         self._together: list[_Tool] = []
         """Those of the last delta that had any."""
@@ -70,9 +72,10 @@ class ToolCalls:
 
     def settle(self, out: list[Event]) -> None:
         """Before another part begins: calls that are complete are closed, others may go on beside it."""
-        for tool in self._tools.values():
-            if not tool.closed and tool.at >= 0 and tool.complete():
+        for tool in self._open_ones:
+            if tool.at >= 0 and tool.complete():
                 self._close(tool, out)
+        self._open_ones = [tool for tool in self._open_ones if not tool.closed]
 
     def end(self, out: list[Event]) -> None:
         for tool in self._tools.values():
@@ -109,6 +112,7 @@ class ToolCalls:
         if tool is not None and number >= 0:  # one more under a number that is taken: later pieces belong to it
             self._tools[spare] = tool
         tool = self._tools[number if number >= 0 else spare] = self._last = _Tool(id or new_id())
+        self._open_ones.append(tool)
         return tool
 
     def _unnumbered(self, id: str, name: str, likely: _Tool | None) -> _Tool | None:

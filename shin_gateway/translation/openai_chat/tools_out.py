@@ -15,7 +15,7 @@ from shin_gateway.translation.translator import Traits
 
 Json = dict[str, Any]
 
-_NARROWED = ("max_uses", "allowed_domains", "blocked_domains")
+_NARROWED = ("allowed_domains", "blocked_domains")
 _SIZES = ("low", "medium", "high")
 
 
@@ -54,7 +54,7 @@ def _tool(tool: Tool, traits: Traits, losses: Losses) -> Json:
         if traits.words.get("strict") != "no":
             function["strict"] = tool.strict
         elif tool.strict:
-            losses.drop("tools.strict")
+            losses.soften("tools.strict")
     return {"type": "function", "function": function}
 
 
@@ -93,6 +93,8 @@ def _search(tool: BuiltinTool, traits: Traits, losses: Losses, body: Json) -> No
         options["search_context_size"] = tool.context_size
     if tool.location:
         options["user_location"] = {"type": "approximate", "approximate": tool.location}
+    if tool.max_uses:
+        losses.soften("tools.max_uses")
     for name in _NARROWED:
         if getattr(tool, name):
             losses.drop(f"tools.{name}")

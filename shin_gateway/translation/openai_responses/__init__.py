@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from shin_gateway.dialects.base import Failure
-from shin_gateway.translation.openai_responses.client_fields import FIELDS
 from shin_gateway.translation.form import Answer, Chat, Json
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_common import read_error
 from shin_gateway.translation.openai_responses.calls_in import read_call
 from shin_gateway.translation.openai_responses.calls_out import write_call
+from shin_gateway.translation.openai_responses.client_fields import FIELDS
 from shin_gateway.translation.openai_responses.names import ORIGIN
 from shin_gateway.translation.openai_responses.replies_in import read_reply
 from shin_gateway.translation.openai_responses.replies_out import write_reply

@@ -11,28 +11,31 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.names import shorten
 from shin_gateway.translation.openai_common import fitting_metadata
 from shin_gateway.translation.openai_models import Model, model_of, nearest
+from shin_gateway.translation.openai_responses.client_fields import FIELDS
 from shin_gateway.translation.openai_responses.items_out import ItemWriter, mentions_json, write_instructions
 from shin_gateway.translation.openai_responses.names import Json
 from shin_gateway.translation.openai_responses.tools_out import step_limit, write_choice, write_format, write_tools
 from shin_gateway.translation.translator import Traits
+from shin_gateway.translation.usual import drop_sampling
 
 _LEAST = 16
 """Fewer output tokens the API refuses."""
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _NO_PLACE = (
-    ("top_k", "top_k"),
     ("stop", "stop"),
     ("seed", "seed"),
     ("logit_bias", "logit_bias"),
     ("frequency_penalty", "frequency_penalty"),
     ("presence_penalty", "presence_penalty"),
-    ("prediction", "prediction"),
     ("audio", "audio"),
-    ("safety_settings", "safetySettings"),
+    ("safety_settings", "safety_settings"),
 )
 """Fields of the form that this API has no word for, and their name in a note. Zero says what the API does anyway."""
 _QUIET = frozenset({"store", "include", "stream", "stream_options"})
 """What a server may refuse without anything of the caller's being lost."""
+_SOFT = frozenset({"user", "safety_identifier", "prompt_cache_key", "metadata", "service_tier"})
+"""What makes a call cheaper, faster or easier to follow."""
+_FORM = {own: form for form, own in FIELDS.items()} | {"text": "response_format"}
 
 
 def write_call(chat: Chat, traits: Traits, losses: Losses) -> Json:
@@ -82,7 +85,7 @@ def _text(chat: Chat, model: Model, body: Json, losses: Losses) -> None:
     if chat.verbosity and model.verbosity:
         text["verbosity"] = chat.verbosity
     elif chat.verbosity not in ("", "medium"):
-        losses.drop("verbosity", "this model says as much as it sees fit")
+        losses.soften("verbosity")
     if text:
         body["text"] = text
 
@@ -92,7 +95,7 @@ def _reasoning(chat: Chat, model: Model, body: Json, losses: Losses) -> None:
     effort = effort_of(wish)
     if model.reasons is False:
         if effort not in (None, "none"):
-            losses.drop("reasoning")
+            losses.soften("reasoning")
         return
     asked: Json = {}
     if effort is not None:
@@ -114,13 +117,17 @@ def _sampling(chat: Chat, model: Model, traits: Traits, body: Json, losses: Loss
         if value is None or (thinks and value == 1):
             continue
         if thinks:
-            losses.drop(name, "models that reason do not take it")
+            drop_sampling(name, value, losses, "models that reason do not take it")
         else:
             body[name] = value
     _logprobs(chat, thinks, body, losses)
     for field, name in _NO_PLACE:
         if getattr(chat, field):
             losses.drop(name)
+    if chat.top_k:
+        drop_sampling("top_k", chat.top_k, losses)
+    if chat.prediction:
+        losses.soften("prediction")
     if chat.seed == 0:
         losses.drop("seed")
     if chat.n is not None and chat.n > 1:
@@ -162,7 +169,7 @@ def _rest(chat: Chat, body: Json, losses: Losses) -> None:
     if chat.service_tier in _TIERS:
         body["service_tier"] = chat.service_tier
     elif chat.service_tier:
-        losses.drop("service_tier")
+        losses.soften("service_tier")
 
 
 def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:
@@ -170,7 +177,7 @@ def _fitted(body: Json, traits: Traits, losses: Losses) -> Json:
     for name in traits.drop & body.keys():
         del body[name]
         if name not in _QUIET:
-            losses.drop(name)
+            (losses.soften if name in _SOFT else losses.drop)(_FORM.get(name, name))
     for name, other in traits.rename.items():
         if name in body:
             body[other] = body.pop(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-FIELDS = {
+from collections.abc import Mapping
+
+FIELDS: Mapping[str, str] = {
     "max_tokens": "max_output_tokens",
     "logprobs": "top_logprobs",
     "verbosity": "text.verbosity",

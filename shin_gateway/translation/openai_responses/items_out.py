@@ -20,7 +20,7 @@ from shin_gateway.translation.form import (
 )
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.names import for_others, shorten
-from shin_gateway.translation.openai_responses.names import ORIGIN, Json, plain
+from shin_gateway.translation.openai_responses.names import ORIGIN, Json
 
 _FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _EXTENSIONS = {"application/pdf": "pdf", "text/plain": "txt", "text/markdown": "md", "text/csv": "csv"}
@@ -126,7 +126,7 @@ class ItemWriter:
             "output": _plainly(content),
         }
         if part.is_error:  # the API has no field for it; what the tool said has to speak for itself
-            self._losses.soften("tool_result.is_error")
+            self._losses.soften("messages.content.is_error")
             if not custom:
                 item["status"] = "incomplete"
         return item
@@ -158,7 +158,7 @@ class ItemWriter:
         # An empty text says nothing, and some servers refuse it.
         said = [_said(part) for part in content if isinstance(part, Text | Refused) and part.text]
         if any(isinstance(part, Text) and part.citations and not _notes(part) for part in content):
-            self._losses.soften("messages.content.citations")
+            self._losses.soften("messages.content.annotations")
         if all(one["type"] == "output_text" and not one["annotations"] for one in said):
             self.items += [{"role": "assistant", "content": one["text"]} for one in said]
             return
@@ -176,7 +176,7 @@ class ItemWriter:
 
     def _call(self, part: ToolUse) -> Json:
         if part.seal:
-            self._losses.soften("tool_use.signature")
+            self._losses.soften("messages.tool_calls.signature")
         id, name = shorten(part.id, prefix="call_"), for_others(part.name)
         if part.custom:
             self._custom.add(part.id)
@@ -185,7 +185,7 @@ class ItemWriter:
 
     def _reasoning(self, part: Reasoning) -> None:
         if part.origin != ORIGIN or not part.seal:
-            self._losses.soften("reasoning")
+            self._losses.soften("messages.reasoning")
             return
         item: Json = {"type": "reasoning", "id": part.id, "summary": [], "encrypted_content": part.seal}
         if part.text:
@@ -196,7 +196,7 @@ class ItemWriter:
         if part.origin == ORIGIN:
             self.items += part.raw
         else:
-            self._losses.soften(f"messages.content.{plain(part.kind)}")
+            self._losses.soften("messages.content.server_tools")
 
     def _made(self, part: Media) -> None:
         if part.kind == "image" and part.origin == ORIGIN and part.id and part.data:

@@ -47,6 +47,7 @@ class OpenMessage:
         self.index = sink.place()
         self.id = sink.id("msg", self.index)
         self._contents: list[Content] = []
+        self._unsettled: list[Content] = []
         self._status = ""
         item = items.message(self.id, [], "in_progress")
         sink.send("response.output_item.added", {"output_index": self.index, "item": item})
@@ -55,6 +56,7 @@ class OpenMessage:
         self._settle()
         content = Content(self, len(self._contents), refusal, logprobs, losses)
         self._contents.append(content)
+        self._unsettled.append(content)
         return content
 
     def log(self, logprobs: list[Json]) -> None:
@@ -62,9 +64,10 @@ class OpenMessage:
             self._contents[-1].log(logprobs)
 
     def _settle(self) -> None:
-        for content in self._contents:
+        for content in self._unsettled:
             if content.closed:
                 content.settle()
+        self._unsettled = [content for content in self._unsettled if not content.closed]
 
     def end(self, status: str) -> None:
         """Ends it as soon as all contents are closed."""

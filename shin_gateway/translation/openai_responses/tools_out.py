@@ -22,7 +22,7 @@ def write_tools(chat: Chat, losses: Losses) -> list[Json]:
 
 def _own(tool: Tool, losses: Losses) -> Json:
     if tool.cache:
-        losses.soften("tools.cache_control")
+        losses.soften("cache_control")
     if tool.custom:
         written: Json = {"type": "custom", "name": for_others(tool.name)}
         if tool.format:
@@ -108,7 +108,7 @@ def step_limit(chat: Chat, losses: Losses) -> int | None:
         return None
     if len(chat.builtin_tools) == 1:
         return limits[0]
-    losses.drop("tools.max_uses")
+    losses.soften("tools.max_uses")
     return None
 
 

@@ -119,7 +119,7 @@ def test_prefill() -> None:
     losses = Losses()
     body = write(Chat(model="claude-opus-4-6", messages=messages), losses)
     assert [one["role"] for one in body["messages"]] == ["user", "assistant", "user"]
-    assert losses.dropped == ("messages",)
+    assert losses.dropped == ("messages.prefill",)
 
 
 def test_names_and_citations() -> None:
@@ -452,7 +452,7 @@ def test_builtin_tools() -> None:
     assert body["tools"][2] == own
     assert body["tools"][3]["configs"] == {"x": {"enabled": True}}
     assert body["mcp_servers"] == [{"type": "url", "name": "m", "url": "https://m.example", "authorization_token": "t"}]
-    assert set(losses.dropped) == {"tools.file_search", "tools.search_context_size"}
+    assert set(losses.dropped) == {"tools.file_search", "tools.context_size"}
     headers = DIALECT.call_headers(Chat(builtin_tools=tools, messages=[says("user", Media(kind="image", file_id="f"))]))
     assert headers["anthropic-version"] == "2023-06-01"
     assert "mcp-client" in headers["anthropic-beta"] and "files-api" in headers["anthropic-beta"]
@@ -626,7 +626,7 @@ def test_quirks() -> None:
     chat = Chat(messages=[user()], top_k=3, user="u")
     body = write(chat, losses, drop=frozenset({"metadata", "model"}), rename={"top_k": "k"})
     assert (body["k"], body["model"]) == (3, "claude-sonnet-4-5")
-    assert "metadata" not in body and losses.dropped == ("metadata",)
+    assert "metadata" not in body and losses.dropped == ("user",)
     wish = ReasoningWish(effort="low")
     body = write(Chat(model="glm", messages=[user()], reasoning=wish), words={"thinking": "budget"})
     assert body["thinking"]["type"] == "enabled"

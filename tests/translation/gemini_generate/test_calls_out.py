@@ -164,7 +164,7 @@ def test_newest_models_neither_sample_nor_go_on_with_an_answer(model: str, goes_
     body, dropped = write(messages, model, temperature=0.2, top_p=0.9, top_k=5)
     assert (body["contents"][-1]["role"] == "model") == goes_on
     assert ("generationConfig" in body) == goes_on
-    assert dropped == (() if goes_on else ("messages", "temperature", "top_p", "top_k"))
+    assert dropped == (() if goes_on else ("messages.prefill", "temperature", "top_p", "top_k"))
     assert write(model=model, temperature=1, top_p=1)[1] == ()
 
 
@@ -309,7 +309,7 @@ def test_builtin_tools() -> None:
     other = BuiltinTool(kind="image_generation", raw={}, origin="openai.responses")
     body, dropped = write(builtin_tools=[search, other])
     assert body["tools"] == [{"googleSearch": {}}]
-    assert dropped == ("tools.web_search.max_uses", "tools.image_generation")
+    assert dropped == ("tools.max_uses", "tools.image_generation")
     body, dropped = write(builtin_tools=[search], tools=[Tool(name="f")])
     assert "googleSearch" not in str(body["tools"]) and "tools.web_search" in dropped
     body, _ = write(builtin_tools=[search], tools=[Tool(name="f")], model="gemini-3-flash-preview")

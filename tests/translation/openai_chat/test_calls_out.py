@@ -179,7 +179,7 @@ def test_what_cannot_be_said_is_reported() -> None:
         "messages.content.image",
         "messages.content.server_tools",
         "cache_control",
-        "reasoning",
+        "messages.reasoning",
         "top_k",
         "stop",
         "safety_settings",
@@ -321,7 +321,7 @@ def test_groq() -> None:
         messages=[Message(role="user", parts=[Text(text="a")], name="bob")], n=1, reasoning=ReasoningWish(effort="max")
     )
     body = fitted("groq", named, "qwen/qwen3-32b", losses)
-    assert losses.dropped == ("messages.name", "reasoning_effort")
+    assert losses.dropped == ("messages.name", "reasoning")
     assert body["reasoning_format"] == "parsed" and "reasoning_effort" not in body
     quiet = Chat(messages=named.messages, reasoning=ReasoningWish(effort="none", show=False))
     body = fitted("groq", quiet, "qwen/qwen3-32b")

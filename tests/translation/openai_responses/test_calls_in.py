@@ -368,6 +368,12 @@ def test_what_is_wrong_is_named(body: Any, field: str) -> None:
     assert caught.value.param == field
 
 
+def test_an_unknown_reply_is_named_as_openai_does() -> None:
+    with pytest.raises(Invalid) as caught:
+        chat({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
+    assert caught.value.code == "previous_response_not_found"
+
+
 def test_a_result_of_no_call_is_refused() -> None:
     orphan = {"type": "function_call_output", "call_id": "c9", "output": "x"}
     with pytest.raises(Invalid) as caught:

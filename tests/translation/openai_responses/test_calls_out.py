@@ -160,7 +160,7 @@ def test_what_the_model_said() -> None:
     }
     assert found[2] == {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     assert found[5]["content"][1] == {"type": "refusal", "refusal": "I will not."}
-    assert losses.dropped == ("reasoning", "messages.content.web_search", "messages.content.citations")
+    assert losses.dropped == ("messages.reasoning", "messages.content.server_tools", "messages.content.annotations")
 
 
 def test_results_of_tools() -> None:
@@ -311,7 +311,7 @@ def test_what_has_no_place() -> None:
     )  # fmt: skip
     assert set(losses.dropped) == {
         "stop", "n", "seed", "logit_bias", "frequency_penalty", "presence_penalty", "top_k", "audio", "modalities",
-        "safetySettings", "service_tier",
+        "safety_settings", "service_tier",
     }  # fmt: skip
     quiet = Losses()
     body(quiet, n=1, frequency_penalty=0.0)
