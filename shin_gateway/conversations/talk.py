@@ -85,10 +85,10 @@ def no_reply(name: str) -> NotFound:
     return NotFound(f"Response with id '{name[:80]}' not found.", code="response_not_found")
 
 
-def no_previous(name: str) -> NotFound:
+def no_previous(name: str) -> Invalid:
     """What OpenAI says, by which its clients know that they have to send everything again."""
     words = f"Previous response with id '{name[:80]}' not found."
-    return NotFound(words, code="previous_response_not_found", param="previous_response_id")
+    return Invalid(words, code="previous_response_not_found", param="previous_response_id")
 
 
 def no_item(name: str) -> NotFound:

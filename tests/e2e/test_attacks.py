@@ -368,36 +368,44 @@ async def test_an_upstream_does_not_speak_for_us(serving: Serving, provider: Fak
 # ── pages in the user's own browser ─────────────────────────────────────────────────────────────
 
 PAGES = {
-    "another site": ("origin: https://evil.example",),
-    "a name that leads here": ("host: evil.example:4000", "origin: http://evil.example:4000"),
-    "a name that leads here, reading": ("host: evil.example:4000",),
-    "a sandbox": ("origin: null",),
-    "no origin that can be read": ("origin: http://[",),
+    "another site": ("origin: https://evil.example", "host: 127.0.0.1:4000"),
+    "a name that leads here": ("origin: http://evil.example:4000", "host: evil.example:4000"),
+    "a name that leads here, reading": ("", "host: evil.example:4000"),
+    "a sandbox": ("origin: null", "host: localhost"),
+    "no origin that can be read": ("origin: http://[", "host: localhost"),
 }
+UPGRADE = ("upgrade: websocket", "sec-websocket-key: x", "sec-websocket-version: 13")
 
 
-@pytest.mark.parametrize("page", PAGES)
-async def test_a_page_of_another_site_does_not_spend_our_key(
-    serving: Serving, provider: FakeProvider, page: str
-) -> None:
+@pytest.fixture
+async def named(tmp_path: Path, provider: FakeProvider) -> AsyncIterator[Serving]:
+    """A worker without users that is told under which name it was asked, as `shin run` starts it."""
+    config = write_config(tmp_path, {"openai": f"{provider.url}/v1"})
+    async with serve(tmp_path / "home", config, tmp_path / "policies", keep_host_header=True) as one:
+        one.policy("gateway", "hosts: [gateway]\nextends: observe\n")
+        await one.worker.reload()
+        yield one
+
+
+async def test_a_page_of_another_site_does_not_spend_our_key(named: Serving, provider: FakeProvider) -> None:
     """A browser sends such a call without asking first: its page cannot read the answer, but we would pay for it."""
-    headers = [line for line in PAGES[page] if not line.startswith("host:")]
-    host = next((line for line in PAGES[page] if line.startswith("host:")), "host: localhost")
-    upgrade = ["upgrade: websocket", "sec-websocket-key: x", "sec-websocket-version: 13"]
-    for asked in (
-        request(PATH, CALL, *headers, "content-type: text/plain", host=host),
-        request("/openai/v1/files", None, *headers, method="GET", host=host),
-        request("/v1/responses", None, *headers, *upgrade, method="GET", host=host),
-    ):
-        assert (await Wire(serving.gateway).ask(asked)).status == 403
+    for page, (origin, host) in PAGES.items():
+        for asked in (
+            request(PATH, CALL, origin, "content-type: text/plain", host=host),
+            request("/openai/v1/files", None, origin, method="GET", host=host),
+            request("/v1/responses", None, origin, *UPGRADE, method="GET", host=host),
+        ):
+            assert (await Wire(named.gateway).ask(asked)).status == 403, page
     assert not provider.seen
 
 
-@pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "vscode-webview://x", "app://x.y"])
-@pytest.mark.parametrize("host", ["127.0.0.1:4000", "[::1]:4000", "localhost", "gateway", "host.docker.internal:4000"])
-async def test_pages_and_programs_of_this_machine_may(serving: Serving, host: str, origin: str) -> None:
-    asked = request(PATH, CALL, *([f"origin: {origin}"] if origin else []), host=f"host: {host}")
-    assert (await Wire(serving.gateway).ask(asked)).status == 200
+async def test_pages_and_programs_of_this_machine_may(named: Serving) -> None:
+    hosts = ("127.0.0.1:4000", "[::1]:4000", "localhost", "gateway", "host.docker.internal:4000")
+    origins = ("", "http://localhost:3000", "http://127.0.0.1", "vscode-webview://x", "app://x.y")
+    for host in hosts:
+        for origin in origins:
+            asked = request(PATH, CALL, f"origin: {origin}" if origin else "", host=f"host: {host}")
+            assert (await Wire(named.gateway).ask(asked)).status == 200, (host, origin)
 
 
 async def test_with_users_a_key_says_who_may(guarded: Serving) -> None:

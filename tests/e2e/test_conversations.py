@@ -105,10 +105,11 @@ async def test_a_chain_of_replies(desk: Desk, model: str) -> None:
     for work in (
         client.responses.retrieve(last.id),
         client.responses.input_items.list(last.id),
-        client.responses.create(model=model, input="x", previous_response_id=last.id),
     ):
         with pytest.raises(openai.NotFoundError):
             await work
+    with pytest.raises(openai.BadRequestError, match="previous_response_not_found|Previous response"):
+        await client.responses.create(model=model, input="x", previous_response_id=last.id)
     if model != MODELS["openai"]:  # whose ids are all alike here
         assert (await client.responses.retrieve(first.id)).id == first.id
 
@@ -171,7 +172,6 @@ async def test_another_caller(desk: Desk) -> None:
         bob.responses.delete(first.id),
         bob.responses.cancel(first.id),
         bob.responses.input_items.list(first.id),
-        bob.responses.create(model=model, input="What?", previous_response_id=first.id),
         bob.responses.create(model=model, input="What?", conversation=made.id),
         bob.conversations.retrieve(made.id),
         bob.conversations.update(made.id, metadata={"mine": "yes"}),
@@ -181,6 +181,8 @@ async def test_another_caller(desk: Desk) -> None:
     ):
         with pytest.raises(openai.NotFoundError):
             await work
+    with pytest.raises(openai.BadRequestError):
+        await bob.responses.create(model=model, input="What?", previous_response_id=first.id)
     assert len(desk.provider.seen) == calls
     assert (await ann.responses.retrieve(first.id)).id == first.id
     assert (await ann.conversations.retrieve(made.id)).metadata == {}
@@ -216,12 +218,10 @@ async def test_openai_keeps_its_own(desk: Desk) -> None:
     assert json.loads(desk.sent) == {"model": "gpt-5", "input": "Question 2?", "previous_response_id": first.id}
     assert (await ann.responses.retrieve(first.id)).id == "resp_theirs"
     assert desk.provider.seen[-1].target == f"/v1/responses/{first.id}"
-    for work in (
-        bob.responses.retrieve(first.id),
-        bob.responses.create(model="gpt-5", input="x", previous_response_id=first.id),
-    ):
-        with pytest.raises(openai.NotFoundError):
-            await work
+    with pytest.raises(openai.NotFoundError):
+        await bob.responses.retrieve(first.id)
+    with pytest.raises(openai.BadRequestError):
+        await bob.responses.create(model="gpt-5", input="x", previous_response_id=first.id)
 
 
 async def test_over_a_websocket(desk: Desk) -> None:
