@@ -316,4 +316,4 @@ def _short(name: str) -> str:
 
 
 def _names(providers: Providers) -> str:
-    return ", ".join(row.name for row in providers if row.dialects)
+    return ", ".join(row.name for row in providers if row.dialects and row.base_url)

@@ -154,7 +154,7 @@ def test_an_unknown_model(model: str) -> None:
     assert isinstance(refusal, NotFound)
     assert (refusal.status, refusal.code, refusal.param) == (404, "model_not_found", "model")
     assert refusal.message.startswith(
-        f'The model "{model}" is unknown; write provider/model, with one of openai, azure_openai, anth'
+        f'The model "{model}" is unknown; write provider/model, with one of openai, anthropic, gem'
     )
 
 

@@ -76,7 +76,7 @@ _TYPES = {
 }
 _TOLD_CODES = frozenset({"thread_unsupported_request", "thread_not_found"})
 """Codes of ours that are Anthropic's too, upon which its SDKs do something about it."""
-_STATUS_OF = {
+STATUS_OF = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -148,7 +148,7 @@ class AnthropicMessages(Dialect):
         if not isinstance(error, dict):
             return Failure(500, "api_error", "The provider reported an error.", True) if part.event == "error" else None
         kind = str(error.get("type") or "api_error")
-        status = _STATUS_OF.get(kind, 500)
+        status = STATUS_OF.get(kind, 500)
         return Failure(
             status, kind, str(error.get("message") or "The provider reported an error."), is_retryable(status)
         )

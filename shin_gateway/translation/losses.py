@@ -34,7 +34,8 @@ class Losses:
         field = self._named(field)
         if self._refuse:
             reason = why or "the model that serves this call has no way to express it"
-            raise Invalid(f"{field}: {reason}.", code=_UNSUPPORTED, param=field)
+            words = f"{field}: {reason}, and the policy refuses what would be lost."
+            raise Invalid(words, code=_UNSUPPORTED, param=field)
         self._dropped[field] = None
 
     def soften(self, field: str) -> None:

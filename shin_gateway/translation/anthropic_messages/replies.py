@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from shin_gateway.dialects.anthropic_messages import STATUS_OF
 from shin_gateway.dialects.base import Failure, is_retryable
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.translation import seals
@@ -111,18 +112,6 @@ def _arguments(block: Json) -> str:
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────
 
-_STATUS_OF = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
 _LONGEST = 4000
 
 
@@ -134,7 +123,7 @@ def read_error(body: Any, status: int) -> Failure:
     else:
         owner = body if isinstance(body, dict) else {}
         kind, message = "", found if isinstance(found, str) else _text(owner, "message") or _text(owner, "detail")
-    kind = kind or next((name for name, one in _STATUS_OF.items() if one == status), "api_error")
+    kind = kind or next((name for name, one in STATUS_OF.items() if one == status), "api_error")
     message = message[:_LONGEST] or f"The provider answered with status {status}."
     return Failure(status, kind, message, is_retryable(status))
 
@@ -143,7 +132,7 @@ def read_event_error(event: Json) -> Failure:
     """The error in an event of a stream, with the status it would have had."""
     found = event.get("error")
     kind = _text(found, "type") if isinstance(found, dict) else ""
-    return read_error(event, _STATUS_OF.get(kind, 500))
+    return read_error(event, STATUS_OF.get(kind, 500))
 
 
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────
