@@ -70,7 +70,7 @@ def _is_of_a_network(host: str) -> bool:
 
 
 def foreign_page() -> http.Response:
-    return http.Response.make(403, b"Pages of other sites may not connect to a gateway without users.")
+    return http.Response.make(403, b"A gateway without users answers no page of another site, and to no public name.")
 
 
 def no_websocket() -> http.Response:
