@@ -42,8 +42,10 @@ MIGRATIONS = [
 ]
 """Statements that lead from one version of the schema to the next; the first makes version 1. Forward only."""
 
-_SHAPE = msgspec.json.encode([{name: DUCKDB.types[kind] for name, kind in COLUMNS.items()}]).decode()
-_BATCH = f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(from_json($rows::JSON, '{_SHAPE}'), recursive := true)"
+# Column by column: read as a list of rows, the same JSON takes almost three times as long.
+_SHAPE = msgspec.json.encode({name: [DUCKDB.types[kind]] for name, kind in COLUMNS.items()}).decode()
+_ROWS = ", ".join(f'unnest(c."{name}") AS "{name}"' for name in COLUMNS)
+_BATCH = f"CREATE OR REPLACE TEMP TABLE batch AS SELECT {_ROWS} FROM (SELECT from_json($rows::JSON, '{_SHAPE}') AS c)"
 _CALLS = f"INSERT INTO calls SELECT {queries.names(COLUMNS)} FROM batch"
 _DAILY = (
     f"INSERT INTO daily {queries.sums_of('batch', DUCKDB)} ON CONFLICT ({queries.names(KEYS)}) DO UPDATE SET "
@@ -133,7 +135,7 @@ class DuckDBAnalytics:
             self._db.execute("COMMIT")
 
     def _insert(self, rows: Sequence[CallRow], token: str) -> None:
-        packed = msgspec.json.encode([columns_of(row) for row in rows]).decode()
+        packed = _packed(rows)
         self._db.execute("BEGIN")
         try:
             if not self._db.execute("SELECT 1 FROM batches WHERE token = $token", {"token": token}).fetchone():
@@ -154,6 +156,12 @@ class DuckDBAnalytics:
         now = _now()
         self._db.execute('DELETE FROM calls WHERE "at" < $until', {"until": now - timedelta(seconds=self._keep)})
         self._db.execute('DELETE FROM batches WHERE "at" < $until', {"until": now - timedelta(days=_TOKENS_DAYS)})
+
+
+def _packed(rows: Sequence[CallRow]) -> str:
+    """The rows as one JSON object of columns."""
+    values = [columns_of(row) for row in rows]
+    return msgspec.json.encode({name: [one[name] for one in values] for name in COLUMNS}).decode()
 
 
 def _now() -> datetime:

@@ -153,7 +153,7 @@ def test_the_example_policy_loads() -> None:
     for host in ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"):
         policy = policies.find(host)
         assert policy is not None
-        assert [line.name for line in policy.addons] == ["log", "swap_words", "retry", "meter"]
+        assert [line.name for line in policy.addons] == ["log", "swap_words", "retry", "translate", "meter"]
 
 
 def test_it_is_as_short_as_an_example_should_be() -> None:
