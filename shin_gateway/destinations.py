@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 
 
+@functools.lru_cache(maxsize=1024)
 def is_address(host: str) -> bool:
     """Whether it is an address and no name."""
     try:

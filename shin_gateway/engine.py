@@ -47,6 +47,8 @@ class Addons(AddonManager):
     def __init__(self, owner: master.Master) -> None:
         super().__init__(owner)  # type: ignore[no-untyped-call]
         self._listeners: dict[str, list[Callable[..., Any]]] = {}
+        self._waiting: dict[str, bool] = {}
+        """Whether one of a hook's listeners is a coroutine function."""
 
     def register(self, addon: Any) -> Any:
         self._listeners = {}
@@ -76,7 +78,7 @@ class Addons(AddonManager):
         Scripts that somebody loads beside the bridge may hold a flow back, so with them every hook takes the long way.
         """
         listeners = self._listening(event.name)
-        if self.lookup["scriptloader"].addons or any(map(inspect.iscoroutinefunction, listeners)):
+        if self.lookup["scriptloader"].addons or self._waiting[event.name]:
             return False
         for listener in listeners:
             try:
@@ -103,6 +105,7 @@ class Addons(AddonManager):
         if listeners is None:
             found = (getattr(addon, name, None) for addon in traverse(self.chain))
             listeners = self._listeners[name] = [one for one in found if callable(one)]
+            self._waiting[name] = any(map(inspect.iscoroutinefunction, listeners))
         return listeners
 
 

@@ -17,6 +17,7 @@ from shin_gateway.errors import NotFound
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
+_PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -35,7 +36,7 @@ def is_gateway(flow: http.HTTPFlow) -> bool:
 
 def is_proxied(flow: http.HTTPFlow) -> bool:
     """Whether it came to a proxy that may want credentials: said on CONNECT, or with a request in absolute form."""
-    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
+    return isinstance(flow.client_conn.proxy_mode, _PROXIES)
 
 
 def asks_for_websocket(request: http.Request) -> bool:

@@ -295,6 +295,7 @@ def _unspoken(model: str, dialect: str, row: ProviderRow) -> str:
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def _joined(base: str, below: str) -> str:
     """`below` under `base`; what ends the one and begins the other stands once: /api/v1 + /v1/files = /api/v1/files."""
     if below and not below.startswith("/"):
@@ -307,6 +308,8 @@ def _joined(base: str, below: str) -> str:
 
 
 def _without_key(query: str) -> str:
+    if not query:
+        return ""
     return "&".join(one for one in query.split("&") if unquote(one.partition("=")[0]) not in KEYS_IN_QUERY)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from shin_gateway.errors import Invalid, TooLarge
-from shin_gateway.translation.form import Chat, Media, ToolResult
+from shin_gateway.translation.form import Chat, Media, Text, ToolResult
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of one inline medium. Providers take 20 to 50 MB."""
@@ -178,6 +178,8 @@ def media_of(chat: Chat) -> Iterator[Media]:
     """All media of a chat, in order."""
     for message in chat.messages:
         for part in message.parts:
+            if type(part) is Text:  # nearly all are
+                continue
             if isinstance(part, Media):
                 yield part
             elif isinstance(part, ToolResult):

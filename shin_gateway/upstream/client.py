@@ -82,7 +82,7 @@ class Upstream:
 
     async def _ask(self, call: Call, exchange: Exchange) -> Reply:
         timeouts = call.policy.timeouts
-        with as_refusals():
+        with as_refusals:
             async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as exchange.timer:
                 answer = exchange.answer = await self._send(call)
                 framer = framer_of(call, answer)

@@ -95,7 +95,7 @@ class Passage:
         call.outcome.attempts += 1
         started = time.perf_counter()
         try:
-            with as_refusals():
+            with as_refusals:
                 async with asyncio.timeout(call.policy.timeouts.connect):
                     self._provider = ProviderSocket(
                         await self._upstream.open_socket(

@@ -110,7 +110,7 @@ class Turns:
                 self._asked.append(block)
 
     def _input(self, part: AnyPart) -> Json | None:
-        if isinstance(part, Text | Refused):
+        if type(part) is Text or isinstance(part, Refused):
             return self._blocks.text(part.text, part)
         if isinstance(part, Media):
             return self._blocks.media(part)
