@@ -503,7 +503,7 @@ async def test_a_client_that_reads_slowly_slows_the_provider(serving: Serving, p
 async def test_a_provider_that_reads_slowly_slows_the_client(
     serving: Serving, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passage, "PING", 0.2)  # while it is not read, a client's end is noticed by a ping
+    monkeypatch.setattr(passage, "PING", 1.0)  # while it is not read, a client's end is noticed by a ping
     async with at_gateway(serving, compression=None) as socket:
         await until(socket, "session.created")
         for peer in provider._peers:
