@@ -43,9 +43,9 @@ CUT = 2.0
 FLUSH = 5.0
 """Seconds that the rows of ended calls get to reach the state store at the end."""
 
-GARBAGE = 50_000
-"""New objects after which garbage is looked for. Python's own 2,000 is less than one translated call makes, all of them
-still in use; what a call leaves in cycles is far less."""
+GARBAGE = 10_000
+"""New objects after which garbage is looked for. Python's own 2,000 is less than a few translated calls make, all of
+them still in use. mitmproxy leaves some 50 of each call in cycles, its body among them: at most 200 bodies wait."""
 
 
 class WorkerOptions(msgspec.Struct, kw_only=True, frozen=True):
