@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 from shin_gateway.call import Call
 from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed
 from shin_gateway.outcome import End
-from shin_gateway.reply import Broken, Reply
+from shin_gateway.reply import Reply
+from shin_gateway.stream import Broken
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from shin_gateway.upstream.failures import as_refusals
 from shin_gateway.upstream.handshakes import keep_refusal
 from shin_gateway.upstream.options import UpstreamOptions
 from shin_gateway.upstream.sending import data_of, headers_of
+from shin_gateway.upstream.sessions import open_session
 from shin_gateway.upstream.tls import client_certificate, make_context
 
 
@@ -39,8 +40,6 @@ class Upstream:
         self._exchanges: set[Attempt] = set()
         self.declines: dict[str, float] = {}
         """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
-        user, colon, password = (options.proxy_auth or "").partition(":")
-        self._proxy_auth = aiohttp.BasicAuth(user, password, "utf-8") if colon else None
 
     async def start(self) -> None:
         connector = _Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30)
@@ -99,7 +98,7 @@ class Upstream:
             data=data_of(call),
             allow_redirects=False,
             proxy=self.options.proxy,
-            proxy_auth=self._proxy_auth,
+            proxy_auth=self.options.login,
             ssl=self._context(url.host or "") if url.scheme == "https" else True,
             timeout=_timeout(call.policy.timeouts.connect),
         )
@@ -127,7 +126,7 @@ class Upstream:
             compress=15 if compress else 0,
             max_msg_size=MAX_PART,
             proxy=self.options.proxy,
-            proxy_auth=self._proxy_auth,
+            proxy_auth=self.options.login,
             ssl=self._context(where.host or "") if where.scheme == "https" else True,
         )
 
@@ -147,13 +146,9 @@ class Upstream:
 
 
 def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
+    return open_session(
+        connector,
         skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
-        trust_env=False,
         max_line_size=65536,
         max_field_size=65536,
         **more,

@@ -21,7 +21,8 @@ from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.errors import Invalid, TooLarge, UpstreamFailed
 from shin_gateway.outcome import Outcome
-from shin_gateway.reply import MAX_DECODED_STREAM, Broken, Reply
+from shin_gateway.reply import Reply
+from shin_gateway.stream import MAX_DECODED_STREAM, Broken
 from shin_gateway.upstream.sending import HOP_BY_HOP
 
 WHOLE_LIMIT = 64 * 1024 * 1024

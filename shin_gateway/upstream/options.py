@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import aiohttp
 
 
 @dataclass(frozen=True)
@@ -17,3 +20,8 @@ class UpstreamOptions:
     """URL of a proxy that everything goes through, without credentials."""
     proxy_auth: str | None = None
     """`user:password` for that proxy."""
+
+    @cached_property
+    def login(self) -> aiohttp.BasicAuth | None:
+        user, colon, password = (self.proxy_auth or "").partition(":")
+        return aiohttp.BasicAuth(user, password, "utf-8") if colon else None

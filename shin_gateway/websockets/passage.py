@@ -19,7 +19,8 @@ from shin_gateway.delivery import Delivery
 from shin_gateway.dialects.realtime import Messages
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.outcome import Outcome
-from shin_gateway.reply import Broken, Reply
+from shin_gateway.reply import Reply
+from shin_gateway.stream import Broken
 from shin_gateway.targets import CREDENTIAL_HEADERS, Target
 from shin_gateway.upstream import Upstream, as_refusals
 from shin_gateway.upstream.handshakes import HandshakeRefused

@@ -8,7 +8,7 @@ from contextlib import suppress
 import aiohttp
 from multidict import CIMultiDict
 
-from shin_gateway.reply import Broken
+from shin_gateway.stream import Broken
 from shin_gateway.upstream import HOP_BY_HOP
 
 NO_CODE, NORMAL = 1005, 1000

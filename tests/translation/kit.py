@@ -16,7 +16,8 @@ from shin_gateway.crossing.stream import StreamTranslation, needs_framer
 from shin_gateway.dialects import Failure
 from shin_gateway.dialects.sse import SseFramer
 from shin_gateway.errors import UpstreamFailed
-from shin_gateway.reply import Broken, Reply
+from shin_gateway.reply import Reply
+from shin_gateway.stream import Broken
 from shin_gateway.translation import bodies
 from shin_gateway.translation.custom_tools import restoring
 from shin_gateway.translation.dialects import CHATS, translator

@@ -12,7 +12,7 @@ from shin_gateway import dialects
 from shin_gateway.crossing.stream import needs_framer
 from shin_gateway.dialects.base import Ending
 from shin_gateway.dialects.parts import Part
-from shin_gateway.reply import Broken
+from shin_gateway.stream import Broken
 from shin_gateway.translation.dialects import CHATS
 from tests.translation.kit import (
     DIRECTIONS,
