@@ -52,6 +52,8 @@ ANONYMOUS = Caller()
 NO_PEEK = Peek()
 WITHOUT_TEXTS = ("models", "other")
 """Kinds of calls whose bodies, if they have any, are not understood."""
+_WITHOUT_HEAD = (*WITHOUT_TEXTS, "stored")
+"""Kinds of calls that name no model in their bodies."""
 _DIGESTS = ("content-encoding", "content-digest", "repr-digest", "digest", "content-md5")
 
 
@@ -142,7 +144,7 @@ class Call:
     def peek(self) -> Peek:
         """Model, stream and the like, read in one pass. Raises Invalid that names the field."""
         if self._peek is None:
-            self._peek = NO_PEEK if self.kind in (*WITHOUT_TEXTS, "stored") else self._read_head()
+            self._peek = NO_PEEK if self.kind in _WITHOUT_HEAD else self._read_head()
         return self._peek
 
     def _read_head(self) -> Peek:

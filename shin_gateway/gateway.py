@@ -192,7 +192,9 @@ class Gateway:
         """The innermost layer: one list for all providers, and everything else from one of them."""
         if self._desk.takes(call):
             return await self._desk.answer(call, self.upstream.forward)
-        return await (self._lists.answer(call) if self._lists.answer_to(call) else self.upstream.forward(call))
+        if self._lists.takes(call):
+            return await self._lists.answer(call)
+        return await self.upstream.forward(call)
 
     def _unfold(self, call: Call) -> None:
         unfold(call, self.config)

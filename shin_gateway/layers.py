@@ -4,7 +4,7 @@ mitmproxy answers a request either from the server connection that it opened its
 that an addon holds whole. Ours come from a chain of coroutines, part by part. So the stream layer
 sends the head and then lets a hook of its own send it part after part, until the reply has ended.
 
-Only `connections` and `websocket_layer` know mitmproxy's layers too; tests/test_layers.py fails when an upgrade
+Only `connections` and `websockets.layer` know mitmproxy's layers too; tests/test_layers.py fails when an upgrade
 changes what they stand on.
 """
 

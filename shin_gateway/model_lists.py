@@ -41,7 +41,8 @@ class ModelLists:
         self._lists = ProviderLists(forward)
         self._known: dict[str, tuple[Mapping[str, Model] | None, dict[str, Offer]]] = {}
 
-    def answer_to(self, call: Call) -> bool:
+    @staticmethod
+    def takes(call: Call) -> bool:
         """Whether it is for us: a list of the gateway's own, and not of one provider or one host."""
         return call.kind == "models" and call.arrival.origin is None and call.arrival.row is None
 

@@ -27,7 +27,7 @@ from shin_gateway.fetching.refusals import as_refusal, not_permitted, refused
 from shin_gateway.fetching.urls import parse, url_of
 from shin_gateway.policy.match import HostTable, parse_pattern
 from shin_gateway.translation.form import Media
-from shin_gateway.translation.media import inline, place_of
+from shin_gateway.translation.media import inline, places_of
 from shin_gateway.upstream import UpstreamOptions
 from shin_gateway.upstream.tls import make_context
 
@@ -79,7 +79,8 @@ class Fetcher:
         wanted = list({(one.url, one.kind): None for one in media})
         most = max(self._limits.bytes_of_one_call, self._limits.max_bytes)
         room = Room(most)
-        found = await _all([self.fetch(url, kind, place_of(body, url) or kind, tenant, room) for url, kind in wanted])
+        places = places_of(body, [url for url, _ in wanted])
+        found = await _all([self.fetch(url, kind, places.get(url) or kind, tenant, room) for url, kind in wanted])
         by_url = dict(zip(wanted, found, strict=True))
         Room(most).take(sum(len(by_url[one.url, one.kind].data) for one in media))  # named twice, it goes out twice
         for one in media:

@@ -180,7 +180,7 @@ class EmbeddedState:
         nothing = subprocess.DEVNULL
         command = _with_us([str(server), *self._options()])
         try:
-            # A session of its own: Ctrl-C is for us, the store outlives the calls that still drain.
+            # A process group of its own: Ctrl-C is for us, the store outlives the calls that still drain.
             return subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, process_group=0)
         except OSError as error:
             raise StoreError(f"cannot start {server}: {error.strerror}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -205,16 +205,25 @@ def _name_in(url: str) -> str:
 
 def place_of(body: Any, url: str) -> str:
     """Where the client's own call says `url`, for an error: `messages[0].content[1].image_url.url`; else empty."""
+    return places_of(body, [url]).get(url, "")
+
+
+def places_of(body: Any, urls: Collection[str]) -> dict[str, str]:
+    """`place_of` for each of `urls` that the call says, in one walk: an agent's history names many."""
+    found: dict[str, str] = {}
+    wanted = set(urls)
+    longest = max(map(len, wanted), default=0)  # files in the call, which may be long, are not looked at
     waiting: list[tuple[str, Any]] = [("", body)]
-    while waiting:
+    while waiting and len(found) < len(wanted):
         place, value = waiting.pop()
-        if value == url and isinstance(value, str):
-            return place
-        if isinstance(value, dict):
+        if isinstance(value, str):
+            if len(value) <= longest and value in wanted:
+                found.setdefault(value, place)
+        elif isinstance(value, dict):
             waiting += [(f"{place}.{key}" if place else str(key), value[key]) for key in reversed(value)]
         elif isinstance(value, list):
             waiting += _numbered(place, value)
-    return ""
+    return found
 
 
 def _numbered(place: str, values: Sequence[Any]) -> list[tuple[str, Any]]:

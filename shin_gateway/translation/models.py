@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from shin_gateway.dialects.numbers import count
+from shin_gateway.dialects.numbers import count, unix_time
 from shin_gateway.errors import Invalid, NotFound, UpstreamFailed
 from shin_gateway.translation.form import Json
 
@@ -275,7 +275,7 @@ def _read_anthropic(row: Json) -> Model | None:
         return None
     return Model(
         id=_text(row, "id"),
-        created=_read_time(row.get("created_at")),
+        created=unix_time(row.get("created_at")),
         owner="anthropic",
         title=_text(row, "display_name"),
         lifecycle=_text(row, "lifecycle") or "active",
@@ -303,17 +303,6 @@ def _read_gemini(row: Json) -> Model:
 def _text(row: Json, *names: str) -> str:
     found: Iterator[str] = (row[name] for name in names if isinstance(row.get(name), str) and row[name])
     return next(found, "")
-
-
-def _read_time(value: object) -> int:
-    if not isinstance(value, str):
-        return 0
-    try:
-        found = dt.datetime.fromisoformat(value)
-        seconds = (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return 0
-    return max(0, int(seconds))
 
 
 def _next_openai(body: Any) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Calls that come over one WebSocket: each frame goes down the chain as a call, its reply comes back as frames.
 
-Knows nothing of mitmproxy, nor of how frames are written; `websocket_layer` brings messages in and takes events out.
+Knows nothing of mitmproxy, nor of how frames are written; `layer` brings messages in and takes events out.
 Calls of one lane (`stream_id`, or none) run one after the other, different lanes at once, as OpenAI has it.
 """
 
@@ -71,8 +71,8 @@ class Carriage:
         make_call: Callable[[LivePolicy, bytes], Call],
         limit: int,
         *,
-        draining: Callable[[], bool] = lambda: False,
-        upward: Callable[[], Upward] | None = None,
+        draining: Callable[[], bool],
+        upward: Callable[[], Upward],
     ) -> None:
         self.limit = limit
         """Bytes of one message."""
@@ -116,12 +116,14 @@ class Carriage:
         self._start(lane)
 
     def _lane(self, create: Create) -> _Lane:
-        named = len(self._lanes.keys() - {None})
-        if create.lane is not None and create.lane not in self._lanes and named >= MAX_LANES:
+        if (lane := self._lanes.get(create.lane)) is not None:
+            return lane
+        if create.lane is not None and len(self._lanes.keys() - {None}) >= MAX_LANES:
             words = f"This connection has reached its maximum number of stream ids ({MAX_LANES})."
             refusal = Invalid(words, code="websocket_stream_limit_reached", param="stream_id")
             raise FrameRefused(refusal, create.lane)
-        return self._lanes.setdefault(create.lane, _Lane())
+        lane = self._lanes[create.lane] = _Lane(self._upward())
+        return lane
 
     def _notify(self, notice: bytes) -> None:
         """Answer what waits for no call."""
@@ -173,8 +175,7 @@ class Carriage:
         if self._telling is not None:
             self._telling.cancel()
         for lane in self._lanes.values():
-            if lane.upward is not None:
-                lane.upward.close()
+            lane.upward.close()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=5)
             for task in late:
@@ -216,10 +217,8 @@ class Carriage:
 
     async def _answer(self, lane: _Lane, create: Create, live: LivePolicy) -> None:
         turn = Turn(create, self._history)
-        if lane.upward is None and self._upward is not None:
-            lane.upward = self._upward()
         call = self._make_call(live, turn.body)
-        here = create.warm and not (lane.upward is not None and lane.upward.warms)
+        here = create.warm and not lane.upward.warms
         if here and turn.refusal is None and call.refusal is None:
             await self._send(turn.warmed())
             return
@@ -228,8 +227,7 @@ class Carriage:
             turn.refusal = TooLarge(f"The call with what came before it has more than {call.body_limit} bytes.")
         call.refusal = call.refusal or turn.refusal
         call.note(carrier="websocket", **({"prewarm": "true"} if create.warm else {}))
-        if lane.upward is not None:
-            call.detour = turn.detour(lane.upward)
+        call.detour = turn.detour(lane.upward)
         await self._deliver(turn, Delivery(call, live.answer))
 
     async def _deliver(self, turn: Turn, delivery: Delivery) -> None:
@@ -289,10 +287,10 @@ class Carriage:
 class _Lane:
     """Calls that run one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, upward: Upward) -> None:
         self.queue: deque[Create] = deque()
         self.task: asyncio.Task[None] | None = None
-        self.upward: Upward | None = None
+        self.upward = upward
 
 
 class _Decoded:

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from multidict import CIMultiDict
-
 from shin_gateway.call import Call
 from shin_gateway.delivery import Delivery
 from shin_gateway.dialects.realtime import Messages
@@ -26,8 +24,7 @@ from shin_gateway.upstream import Upstream, as_refusals
 from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets.carriage import GONE, NORMAL, PING, POLICY, Client
 from shin_gateway.websockets.incoming import SENDABLE, Incoming
-from shin_gateway.websockets.provider_socket import ProviderSocket
-from shin_gateway.websockets.upstream import HEARTBEAT, handshake_headers, headers_for
+from shin_gateway.websockets.provider_socket import ProviderSocket, connect, handshake_headers, headers_for
 
 UNSENT = 1_000_000
 """Bytes of a client's messages that may wait for the provider before we read no more of them."""
@@ -97,19 +94,12 @@ class Passage:
         started = time.perf_counter()
         try:
             with as_refusals:
-                async with asyncio.timeout(call.policy.timeouts.connect):
-                    self._provider = ProviderSocket(
-                        await self._upstream.open_socket(
-                            call.target.url(call.path), headers, HEARTBEAT,
-                            protocols=self._offer(call.target), compress=self._compress,
-                        )
-                    )  # fmt: skip
+                offer = self._offer(call.target)
+                self._provider = await connect(self._upstream, call, headers, protocols=offer, compress=self._compress)
         except HandshakeRefused as refused:
             return _refused(refused, call)
         finally:
-            waited = time.perf_counter() - started
-            call.outcome.timings.upstream += waited
-            call.outcome.timings.connect += waited
+            call.outcome.timings.upstream += time.perf_counter() - started
         return self._reply(self._provider, call)
 
     def _offer(self, target: Target) -> list[str]:
@@ -246,7 +236,4 @@ def _size(message: str | bytes) -> int:
 def _refused(refused: HandshakeRefused, call: Call) -> Reply:
     if refused.status < 400:
         raise UpstreamFailed("The upstream did not open a WebSocket.", code="upstream_no_websocket")
-    headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in handshake_headers(refused.headers).items():
-        headers.add(name, value)
-    return Reply(refused.status, headers, call.dialect, body=refused.body)
+    return Reply(refused.status, handshake_headers(refused.headers), call.dialect, body=refused.body)

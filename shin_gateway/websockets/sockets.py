@@ -74,13 +74,7 @@ class Sockets:
         def upward() -> UpstreamSocket:
             return UpstreamSocket(gateway.upstream, origin, wanted)
 
-        return Carriage(
-            find,
-            make_call,
-            live.policy.limits.body,
-            draining=lambda: gateway.draining,
-            upward=upward,
-        )
+        return Carriage(find, make_call, live.policy.limits.body, draining=lambda: gateway.draining, upward=upward)
 
     async def run(self, socket: SocketLayer, handler: ConnectionHandler | None, room: Room) -> None:
         """Serve what is carried until the connection is over."""

@@ -27,9 +27,8 @@ from shin_gateway.upstream import HOP_BY_HOP, SHUTTING_DOWN, SILENCE, Upstream
 from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets import frames
 from shin_gateway.websockets.frames import Create
+from shin_gateway.websockets.provider_socket import ProviderSocket, connect, handshake_headers, headers_for
 
-HEARTBEAT = 30.0
-"""Seconds between pings; an upstream that does not answer one in half of that is gone."""
 REMEMBERED = 600.0
 """Seconds for which a provider that takes no WebSocket is not asked again."""
 NEVER = frozenset({400, 404, 405, 426, 501})
@@ -46,7 +45,7 @@ class UpstreamSocket:
         self._upstream = upstream
         self._origin = origin
         self._headers = handshake_headers(headers)
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket: ProviderSocket | None = None
         self._at: Target | None = None
         """Whom it leads to."""
         self._known: set[str] = set()
@@ -90,7 +89,7 @@ class UpstreamSocket:
         socket, self._socket = self._socket, None
         self._known.clear()
         if socket is not None:
-            socket._response.close()
+            socket.drop()
 
     def _frame(self, create: Create, call: Call, asked: bytes) -> bytes:
         if call.raw_body == asked and (create.previous is None or create.previous in self._known):
@@ -100,24 +99,18 @@ class UpstreamSocket:
     async def _open(self, call: Call, target: Target) -> bool:
         """Whether there is a connection."""
         same = self._at is not None and (self._at.base_url, self._at.secret) == (target.base_url, target.secret)
-        if self._socket is not None and same and await _is_open(self._socket):
+        if self._socket is not None and same and await self._socket.is_open():
             return True
         self.close()
         self._at = target
-        began = time.perf_counter()
         try:
-            async with asyncio.timeout(call.policy.timeouts.connect):
-                self._socket = await self._upstream.open_socket(
-                    target.url(call.path), headers_for(target, self._headers), HEARTBEAT
-                )
+            self._socket = await connect(self._upstream, call, headers_for(target, self._headers))
         except HandshakeRefused as refused:
             self._refuse(refused.status in NEVER)
         except TimeoutError:
             self._refuse(forever=True)
         except (aiohttp.ClientError, OSError, ValueError):  # HTTPS will say why
             self._refuse(forever=False)
-        finally:
-            call.outcome.timings.connect += time.perf_counter() - began
         return self._socket is not None
 
     def _refuse(self, forever: bool) -> None:
@@ -135,12 +128,12 @@ class UpstreamSocket:
         call.on_end(stream.call_ended)
         try:
             async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as stream.timer:
-                await socket.send_str(frame.decode("utf-8", "replace"))
+                await socket.send(frame.decode("utf-8", "replace"))
                 first = await stream.receive()
         except TimeoutError:
             stream.close()
             raise UpstreamTimeout("The upstream did not begin to reply in time.", code="first_part_timeout") from None
-        except (Broken, aiohttp.ClientError, OSError, RuntimeError):
+        except Broken:
             stream.close()
             raise UpstreamFailed("The upstream broke off before its first part.", code="upstream_cut") from None
         except BaseException:
@@ -168,17 +161,6 @@ class UpstreamSocket:
         self._known.add(reply_id)
 
 
-async def _is_open(socket: aiohttp.ClientWebSocketResponse) -> bool:
-    """Whether it can be asked on: providers close what was idle for long, and what came unasked is nobody's."""
-    if socket.closed:
-        return False
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0):
-            while (await socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                pass
-    return not socket.closed
-
-
 class _Head(msgspec.Struct):
     id: str = ""
 
@@ -193,7 +175,7 @@ _decode_end = msgspec.json.Decoder(_End).decode
 class _Stream:
     """The events of one reply, as a stream over HTTPS has them."""
 
-    def __init__(self, owner: UpstreamSocket, socket: aiohttp.ClientWebSocketResponse, call: Call) -> None:
+    def __init__(self, owner: UpstreamSocket, socket: ProviderSocket, call: Call) -> None:
         timeouts = call.policy.timeouts
         self.timer: asyncio.Timeout | None = None
         self.ended = False
@@ -241,10 +223,8 @@ class _Stream:
 
     async def receive(self) -> bytes:
         """The next event. Raises Broken."""
-        message = await self._socket.receive()
-        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-            raise Broken("upstream_cut")
-        event: bytes = message.data if isinstance(message.data, bytes) else message.data.encode("utf-8", "replace")
+        said = await self._socket.receive()
+        event = said if isinstance(said, bytes) else said.encode("utf-8", "replace")
         self._note(event)
         return event
 
@@ -301,23 +281,3 @@ def _error(frame: bytes, call: Call) -> Reply | None:
         if name.lower() not in HOP_BY_HOP and not name.lower().startswith(("content-", "x-shin-")):
             headers[name] = str(value)
     return Reply(status, headers, call.dialect, body=b'{"error":%b}' % bytes(fields["error"]))
-
-
-def headers_for(target: Target, headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """The client's headers with the target's credential. Raises Unavailable when that has gone meanwhile."""
-    out = headers.copy()
-    if not target.own_key:
-        out.popall("cookie", None)  # of our own address, which other programs share
-    target.authorize(out)
-    return out
-
-
-def handshake_headers(headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """The client's headers of its upgrade, less what concerns its connection to us."""
-    out: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items():
-        lower = name.lower()
-        ours = lower.startswith(("sec-websocket-", "x-shin-")) or lower in ("host", "content-length")
-        if not ours and lower not in HOP_BY_HOP:
-            out.add(name, value)
-    return out

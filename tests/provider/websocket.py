@@ -104,10 +104,7 @@ class Socket:
 
     async def _speak(self, message: str, write: Callable[[Answer], Iterator[str]], binary: bool = False) -> None:
         """One reply on a realtime connection. A status from 3000 on closes it with that code."""
-        first = self._seen
-        answer = self._on_call(
-            Seen("WEBSOCKET", first.target, first.headers, message.encode(), first.sni, first.connection)
-        )
+        answer = self._ask(message)
         stop, said = answer.stop, list(write(answer))
         for text in said[: stop.count] if stop else said:
             if answer.pace:
@@ -120,6 +117,13 @@ class Socket:
         if stop is not None:
             await self._leave(stop)
 
+    def _ask(self, message: str) -> Answer:
+        """What answers a call on this connection, which is seen as one of its own."""
+        first = self._seen
+        return self._on_call(
+            Seen("WEBSOCKET", first.target, first.headers, message.encode(), first.sni, first.connection)
+        )
+
     async def _leave(self, stop: Stop) -> None:
         if stop.how == "hang":
             await self._peer.wait(FOREVER)
@@ -128,10 +132,8 @@ class Socket:
         raise Gone
 
     async def _reply(self, call: dict[str, Any], message: str) -> None:
-        first = self._seen
-        seen = Seen("WEBSOCKET", first.target, first.headers, message.encode(), first.sni, first.connection)
-        answer = self._on_call(seen)
-        said = list(self._events(call, seen, answer))
+        answer = self._ask(message)
+        said = list(self._events(call, answer))
         if answer.wait_head:
             await self._peer.wait(answer.wait_head)
         stop = answer.stop
@@ -142,7 +144,7 @@ class Socket:
         if stop is not None:
             await self._leave(stop)
 
-    def _events(self, call: dict[str, Any], seen: Seen, answer: Answer) -> Iterator[str]:
+    def _events(self, call: dict[str, Any], answer: Answer) -> Iterator[str]:
         previous = call.get("previous_response_id")
         if previous is not None and previous not in self._known:
             yield _error(400, "previous_response_not_found", f"Previous response with id '{previous}' not found.")
@@ -151,7 +153,7 @@ class Socket:
             yield _error(answer.status, "refused", "The fake provider refuses.")
             return
         body = json.dumps({**call, "stream": True}).encode()
-        asked = Seen("POST", seen.target, [], body, seen.sni, seen.connection)
+        asked = Seen("POST", self._seen.target, [], body, self._seen.sni, self._seen.connection)
         silent = call.get("generate") is False
         for part in write(asked, answer).parts:
             event = json.loads(part.split(b"data: ", 1)[1])

@@ -9,7 +9,13 @@ from shin_gateway.websockets.history import History
 
 
 def carriage(limit: int) -> Carriage:
-    return Carriage(lambda: None, lambda live, body: NotImplemented, limit)
+    return Carriage(
+        lambda: None,
+        lambda live, body: NotImplemented,
+        limit,
+        draining=lambda: False,
+        upward=lambda: NotImplemented,
+    )
 
 
 def steer(size: int) -> str:

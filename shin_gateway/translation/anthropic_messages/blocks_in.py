@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from shin_gateway.dialects.numbers import word_of
 from shin_gateway.errors import Invalid
 from shin_gateway.translation import seals
 from shin_gateway.translation.anthropic_messages.names import ORIGIN, TOOL_SEAL, Json, dumps, plain
@@ -98,18 +99,14 @@ def read_citations(found: Any) -> list[Citation]:
 def read_citation(raw: Json) -> Citation:
     """One location, of whatever kind. The places in it are of the source, not of the text that cites it."""
     citation = Citation(
-        url=_word(raw, "url", "source"),
-        title=_word(raw, "title", "document_title"),
-        quote=_word(raw, "cited_text"),
-        file_id=_word(raw, "file_id"),
+        url=word_of(raw, "url", "source"),
+        title=word_of(raw, "title", "document_title"),
+        quote=word_of(raw, "cited_text"),
+        file_id=word_of(raw, "file_id"),
     )
-    if seals.unpack(_word(raw, "encrypted_index")) is None:  # else we made it, of another dialect's
+    if seals.unpack(word_of(raw, "encrypted_index")) is None:  # else we made it, of another dialect's
         citation.raw, citation.origin = raw, ORIGIN
     return citation
-
-
-def _word(raw: Json, *names: str) -> str:
-    return next((raw[name] for name in names if isinstance(raw.get(name), str)), "")
 
 
 # ── media ───────────────────────────────────────────────────────────────────────────────────────

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import msgspec
 
 from shin_gateway.translation import seals
 from shin_gateway.translation.anthropic_messages.names import ORIGIN, Json
 from shin_gateway.translation.custom_tools import FIELD
-from shin_gateway.translation.form import Builtin, Citation, Media, Part, Reasoning, Text, ToolUse
+from shin_gateway.translation.form import Builtin, Citation, Media, Part, Reasoning, Text, Tool, ToolUse
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.media import sniff_base64
 
@@ -29,7 +28,7 @@ class Blocks:
         self._owners = (ORIGIN, provider)
         self._marks = 0
 
-    def marked(self, block: Json, part: Part) -> Json:
+    def marked(self, block: Json, part: Part | Tool) -> Json:
         """The block with the part's cache mark."""
         if not part.cache:
             return block
@@ -102,8 +101,6 @@ class Blocks:
         return {"type": "text", "text": f"[Here stood {_ARTICLES[part.kind]} that this model cannot be given.]"}
 
     def _image(self, part: Media) -> Json | None:
-        if part.detail not in ("", "auto"):
-            self.losses.soften("messages.content.detail")
         mime = sniff_base64(part.data) or part.mime
         mime = "image/jpeg" if mime == "image/jpg" else mime
         if part.data and mime in _IMAGES:
@@ -154,7 +151,7 @@ def _decoded(data: str) -> str:
         return ""
 
 
-def cache_control(part: Any) -> Json:
+def cache_control(part: Part | Tool) -> Json:
     return {"type": "ephemeral", "ttl": "1h"} if part.cache == "1h" else {"type": "ephemeral"}
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
 from shin_gateway.translation.form import Finish
-
-Json = dict[str, Any]
+from shin_gateway.translation.form import Json as Json
 
 ORIGIN = "anthropic.messages"
 

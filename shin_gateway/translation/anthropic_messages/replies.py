@@ -8,6 +8,7 @@ import msgspec
 
 from shin_gateway.dialects.anthropic_messages import STATUS_OF
 from shin_gateway.dialects.base import Failure, is_retryable
+from shin_gateway.dialects.numbers import word_of
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.translation import seals
 from shin_gateway.translation.anthropic_messages import usage
@@ -57,12 +58,12 @@ def read_reply(body: Any) -> Answer:
     choice = Choice(
         parts=parts,
         finish=finish_of(reason) if isinstance(reason, str) else None,
-        stop_sequence=_text(body, "stop_sequence"),
+        stop_sequence=word_of(body, "stop_sequence"),
     )
     found = body.get("usage")
     return Answer(
-        id=_text(body, "id"),
-        model=_text(body, "model"),
+        id=word_of(body, "id"),
+        model=word_of(body, "model"),
         choices=[choice],
         usage=usage.take(found, {}),
         service_tier=tier_of(found),
@@ -80,26 +81,21 @@ def tier_of(found: Any) -> str:
 
 def _refusal(details: Any) -> Refused | None:
     """Why the model would not, where it says so."""
-    text = _text(details, "explanation") if isinstance(details, dict) else ""
+    text = word_of(details, "explanation") if isinstance(details, dict) else ""
     return Refused(text=text) if text else None
-
-
-def _text(owner: Json, name: str) -> str:
-    value = owner.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def read_block(block: Any) -> AnyPart | None:
     """A block of a reply; None for what is none."""
     kind = block.get("type") if isinstance(block, dict) else None
     if kind == "text":
-        return Text(text=_text(block, "text"), citations=read_citations(block.get("citations")))
+        return Text(text=word_of(block, "text"), citations=read_citations(block.get("citations")))
     if kind == "thinking":
-        return Reasoning(text=_text(block, "thinking"), seal=_text(block, "signature"), origin=ORIGIN)
+        return Reasoning(text=word_of(block, "thinking"), seal=word_of(block, "signature"), origin=ORIGIN)
     if kind == "redacted_thinking":
-        return Reasoning(seal=_text(block, "data"), redacted=True, origin=ORIGIN)
+        return Reasoning(seal=word_of(block, "data"), redacted=True, origin=ORIGIN)
     if kind == "tool_use":
-        return ToolUse(id=_text(block, "id"), name=_text(block, "name"), arguments=_arguments(block), origin=ORIGIN)
+        return ToolUse(id=word_of(block, "id"), name=word_of(block, "name"), arguments=_arguments(block), origin=ORIGIN)
     return builtin(block) if isinstance(kind, str) else None
 
 
@@ -119,10 +115,10 @@ def read_error(body: Any, status: int) -> Failure:
     """`{"type": "error", "error": {type, message}}`, or what a server that is only alike has. Never raises."""
     found = body.get("error") if isinstance(body, dict) else None
     if isinstance(found, dict):
-        kind, message = _text(found, "type"), _text(found, "message")
+        kind, message = word_of(found, "type"), word_of(found, "message")
     else:
         owner = body if isinstance(body, dict) else {}
-        kind, message = "", found if isinstance(found, str) else _text(owner, "message") or _text(owner, "detail")
+        kind, message = "", found if isinstance(found, str) else word_of(owner, "message") or word_of(owner, "detail")
     kind = kind or next((name for name, one in STATUS_OF.items() if one == status), "api_error")
     message = message[:_LONGEST] or f"The provider answered with status {status}."
     return Failure(status, kind, message, is_retryable(status))
@@ -131,7 +127,7 @@ def read_error(body: Any, status: int) -> Failure:
 def read_event_error(event: Json) -> Failure:
     """The error in an event of a stream, with the status it would have had."""
     found = event.get("error")
-    kind = _text(found, "type") if isinstance(found, dict) else ""
+    kind = word_of(found, "type") if isinstance(found, dict) else ""
     return read_error(event, STATUS_OF.get(kind, 500))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from shin_gateway.dialects.base import event_of
+from shin_gateway.dialects.numbers import word_of
 from shin_gateway.dialects.parts import Part
 from shin_gateway.translation.anthropic_messages import replies, usage
 from shin_gateway.translation.anthropic_messages.blocks_in import read_citation
@@ -91,7 +92,7 @@ class Reader:
         self._began = True
         found = usage.take(message.get("usage"), self._counts)
         tier = replies.tier_of(message.get("usage"))
-        events: list[Event] = [Began(_text(message, "id"), _text(message, "model"), 0, found, tier)]
+        events: list[Event] = [Began(word_of(message, "id"), word_of(message, "model"), 0, found, tier)]
         # A turn that goes on after code called the client's tools begins with what is there already.
         content = message.get("content")
         for raw in content if isinstance(content, list) else ():
@@ -184,16 +185,16 @@ class Reader:
         for index in list(self._open):
             events.extend(self._close(index))
         details = delta.get("stop_details")
-        if self._at == 0 and isinstance(details, dict) and _text(details, "explanation"):
+        if self._at == 0 and isinstance(details, dict) and word_of(details, "explanation"):
             at = self._next()
-            events += (Opened(0, at, Refused(text=_text(details, "explanation"))), Closed(0, at))
-        events.append(Finished(0, replies.finish_of(delta["stop_reason"]), _text(delta, "stop_sequence")))
+            events += (Opened(0, at, Refused(text=word_of(details, "explanation"))), Closed(0, at))
+        events.append(Finished(0, replies.finish_of(delta["stop_reason"]), word_of(delta, "stop_sequence")))
 
     def message_stop(self, event: Json) -> Iterable[Event]:
         self._over = True
         events: list[Event] = []
         if not self._finished:
-            reason = _text(self._ending, "stop_reason") or ("tool_use" if self._uses_tools else "end_turn")
+            reason = word_of(self._ending, "stop_reason") or ("tool_use" if self._uses_tools else "end_turn")
             self._finish({**self._ending, "stop_reason": reason}, events)
         return (*events, Ended())
 
@@ -215,11 +216,6 @@ _READERS: dict[str, Any] = {
     "message_stop": Reader.message_stop,
     "error": Reader.error,
 }
-
-
-def _text(owner: Json, name: str) -> str:
-    value = owner.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _grown(block: _Block, text: Any) -> Iterable[Event]:

@@ -37,7 +37,7 @@ def _tool(tool: Tool, card: Card, blocks: Blocks) -> Json:
         written["description"] = tool.description
     if tool.strict and not (card.schemas and _enforce(written)):
         blocks.losses.soften("tools.strict")
-    return blocks.marked(written, tool)  # type: ignore[arg-type]  # it has a cache mark as parts have
+    return blocks.marked(written, tool)
 
 
 def _enforce(written: Json) -> bool:

@@ -140,7 +140,7 @@ class _Reading:
         if model and self.model not in (None, model):
             raise wrong(f"{place}model", "must be the same in the whole batch")
         self.model = self.model or model or None
-        self._inputs.append(_text(row.get("content"), f"{place}content", self._losses))
+        self._inputs.append(_text(row.get("content"), f"{place}content"))
         self._settings({**row, **config}, place, frozenset(["model", "content", *_CONFIGS]))
 
     def instance(self, row: Json, place: str) -> None:
@@ -190,7 +190,7 @@ class _Reading:
         return Embed(model=name, inputs=self._inputs, form=self._form, place=_PLACES[self._form], **self._told)
 
 
-def _text(content: object, field: str, losses: Losses) -> str:
+def _text(content: object, field: str) -> str:
     """The text of a Content. Several parts are one input."""
     if isinstance(content, str):
         return content

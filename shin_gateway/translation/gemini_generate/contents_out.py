@@ -15,7 +15,6 @@ import msgspec
 from shin_gateway.errors import Invalid
 from shin_gateway.translation.form import (
     AnyPart,
-    Builtin,
     Chat,
     Json,
     Media,
@@ -115,10 +114,7 @@ class ContentWriter:
         elif part.origin == NAME:
             out += part.raw
         else:
-            self._builtin(part)
-
-    def _builtin(self, part: Builtin) -> None:
-        self._losses.soften("messages.content.server_tools")
+            self._losses.soften("messages.content.server_tools")
 
     def _thought(self, part: Reasoning, out: list[Json]) -> None:
         if part.origin != NAME:

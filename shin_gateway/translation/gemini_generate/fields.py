@@ -61,7 +61,7 @@ def drop(owner: Json, place: str, losses: Losses, names: Iterable[str]) -> None:
             losses.drop(f"{place}{name}")
 
 
-def objects(value: Any, what: str = "must be a list") -> list[Any]:
+def objects(value: Any) -> list[Any]:
     """A list; protobuf's JSON takes one object for a list of one. Raises Misfit."""
     if value is None:
         return []
@@ -69,4 +69,4 @@ def objects(value: Any, what: str = "must be a list") -> list[Any]:
         return value
     if isinstance(value, dict):
         return [value]
-    raise Misfit(what)
+    raise Misfit("must be a list")

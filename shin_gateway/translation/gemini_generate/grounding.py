@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from shin_gateway.dialects.numbers import word_of
 from shin_gateway.translation.form import Citation, Json
 from shin_gateway.translation.gemini_generate.fields import NAME
 
@@ -23,7 +24,7 @@ def citations_of(candidate: Json) -> Iterator[tuple[int | None, Citation]]:
     rows = found.get("citations", found.get("citationSources")) if isinstance(found, dict) else None
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict):
-            yield None, _citation(row, _place(row, "startIndex", 0), _place(row, "endIndex", -1), "", row)
+            yield None, _citation(row, _place(row, "startIndex", 0), _place(row, "endIndex", -1), row)
 
 
 def _grounded(metadata: Json) -> Iterator[tuple[int | None, Citation]]:
@@ -41,11 +42,11 @@ def _grounded(metadata: Json) -> Iterator[tuple[int | None, Citation]]:
             source = _source(chunks, number)
             if source is not None:
                 cited = True
-                yield _place(segment, "partIndex", 0), _citation(source, start, end, "", support)
+                yield _place(segment, "partIndex", 0), _citation(source, start, end, support)
     if not cited:  # sources without a place in the text
         for at in range(len(chunks)):
             if (source := _source(chunks, at)) is not None:
-                yield None, _citation(source, -1, -1, "", source)
+                yield None, _citation(source, -1, -1, source)
 
 
 def _source(chunks: list[Any], number: Any) -> Json | None:
@@ -54,21 +55,16 @@ def _source(chunks: list[Any], number: Any) -> Json | None:
     return next((chunks[number][kind] for kind in _SOURCES if isinstance(chunks[number].get(kind), dict)), None)
 
 
-def _citation(source: Json, start: int, end: int, quote: str, raw: Json) -> Citation:
-    text = source.get("text")
+def _citation(source: Json, start: int, end: int, raw: Json) -> Citation:
     return Citation(
-        url=_word(source, "uri", "sourceUri"),
-        title=_word(source, "title"),
-        quote=text if isinstance(text, str) else quote,
+        url=word_of(source, "uri", "sourceUri"),
+        title=word_of(source, "title"),
+        quote=word_of(source, "text"),
         start=start,
         end=end,
         raw=raw,
         origin=NAME,
     )
-
-
-def _word(source: Json, *names: str) -> str:
-    return next((source[name] for name in names if isinstance(source.get(name), str)), "")
 
 
 def _place(owner: Json, name: str, otherwise: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from shin_gateway.errors import Refusal
+from shin_gateway.errors import Invalid
 from shin_gateway.translation import media
 from shin_gateway.translation.form import AnyPart, Builtin, Json, Media, Reasoning, Text, ToolResult, ToolUse
 from shin_gateway.translation.gemini_generate.fields import NAME, Fields, drop
@@ -189,9 +189,7 @@ def json_text(value: Any) -> str:
 def _base64(data: str, place: str) -> str:
     try:
         return media.checked_base64(data, place)
-    except Refusal as refusal:
-        if refusal.status == 413:
-            raise
+    except Invalid:
         raise Misfit("is broken base64", "inlineData", "data") from None
 
 

@@ -5,15 +5,14 @@ Source: ai.google.dev/api/generate-content#generatecontentresponse
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 from shin_gateway.dialects.gemini_errors import failure_of
 from shin_gateway.dialects.gemini_stream import usage_of
+from shin_gateway.dialects.numbers import unix_time, word_of
 from shin_gateway.errors import Refusal, UpstreamFailed
 from shin_gateway.translation.form import Answer, AnyPart, Choice, Json, Text, ToolUse
 from shin_gateway.translation.gemini_generate.fields import Fields
@@ -46,12 +45,12 @@ def read_reply(body: Any) -> Answer:
         raise UpstreamFailed(failure.message, status=failure.status)
     if not any(name in reply for name in _MARKS):
         raise malformed()
-    ids = Ids(word(reply, "responseId"))
+    ids = Ids(word_of(reply, "responseId"))
     usage = usage_in(reply)
     return Answer(
         id=ids.reply,
-        model=word(reply, "modelVersion"),
-        created=seconds(reply.get("createTime")),
+        model=word_of(reply, "modelVersion"),
+        created=unix_time(reply.get("createTime")),
         choices=[_choice(row, ids) for row in candidates_in(reply)],
         usage=usage_of(usage),
         service_tier=tier_of(usage),
@@ -85,26 +84,12 @@ def usage_in(reply: Json) -> Json:
 
 def tier_of(usage: Json) -> str:
     """The service tier in the form's word; empty where nothing is said of it."""
-    return _TIERS.get(word(usage, "serviceTier"), "") or _TIERS.get(word(usage, "trafficType"), "")
-
-
-def word(owner: Json, name: str) -> str:
-    value = owner.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def seconds(time: Any) -> int:
-    """Unix seconds of an RFC 3339 time; 0 where it is none."""
-    try:
-        moment = datetime.fromisoformat(time).timestamp() if isinstance(time, str) else 0.0
-    except (ValueError, OverflowError):
-        return 0
-    return int(moment) if math.isfinite(moment) and moment > 0 else 0
+    return _TIERS.get(word_of(usage, "serviceTier"), "") or _TIERS.get(word_of(usage, "trafficType"), "")
 
 
 def block_of(reply: Json) -> str:
     feedback = reply.get("promptFeedback")
-    return word(_FEEDBACK.camel(feedback), "blockReason") if isinstance(feedback, dict) else ""
+    return word_of(_FEEDBACK.camel(feedback), "blockReason") if isinstance(feedback, dict) else ""
 
 
 class Ids:

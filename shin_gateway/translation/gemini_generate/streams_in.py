@@ -14,6 +14,7 @@ import msgspec
 
 from shin_gateway.dialects.gemini_errors import failure_of
 from shin_gateway.dialects.gemini_stream import usage_of
+from shin_gateway.dialects.numbers import unix_time, word_of
 from shin_gateway.dialects.parts import Part
 from shin_gateway.translation.form import (
     AnyPart,
@@ -46,10 +47,8 @@ from shin_gateway.translation.gemini_generate.replies_in import (
     malformed,
     parts_of,
     rows_of,
-    seconds,
     tier_of,
     usage_in,
-    word,
 )
 
 _decode = msgspec.json.Decoder().decode
@@ -91,9 +90,9 @@ class GenerateStreamReader:
         if not _COUNTED.isdisjoint(counts):
             self._counts = counts
         if self._ids is None:
-            self._ids = Ids(word(chunk, "responseId"))
-            created = seconds(chunk.get("createTime"))
-            yield Began(self._ids.reply, word(chunk, "modelVersion"), created, usage_of(counts), tier_of(counts))
+            self._ids = Ids(word_of(chunk, "responseId"))
+            created = unix_time(chunk.get("createTime"))
+            yield Began(self._ids.reply, word_of(chunk, "modelVersion"), created, usage_of(counts), tier_of(counts))
         self._blocked = self._blocked or block_of(chunk)
         for at, candidate in enumerate(candidates_in(chunk)):
             yield from self._choice(candidate, at).feed(candidate, self._ids)
