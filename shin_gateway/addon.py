@@ -80,6 +80,8 @@ class Addon[S: Settings]:
     observer: ClassVar[bool] = False
     """An observer's own exception is logged and the call goes on; any other addon fails closed."""
 
+    claims: ClassVar[bool] = False
+    """Whether it refuses by claims alone (`shin_gateway.admission`), which know themselves what shadow mode is."""
     changes_calls: ClassVar[bool] = False
     """Whether it changes what a client sends; `shin exec` tells agents that sign their bodies."""
 

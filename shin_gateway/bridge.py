@@ -22,7 +22,8 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from shin_gateway import arrivals, flows
 from shin_gateway.arrivals import Arrival
-from shin_gateway.call import ANONYMOUS, Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.callers import REALM
 from shin_gateway.delivery import Delivery, Room
 from shin_gateway.destinations import is_address, is_forbidden, is_link_local

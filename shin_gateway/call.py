@@ -6,19 +6,22 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
 from shin_gateway import encodings
+from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.dialects import multipart
 from shin_gateway.dialects.base import Peek
 from shin_gateway.dialects.multipart import Patch
 from shin_gateway.outcome import Outcome
 
 if TYPE_CHECKING:
+    from shin_gateway.admission import Claim
     from shin_gateway.arrivals import Arrival
+    from shin_gateway.callers import Login
     from shin_gateway.errors import Refusal
     from shin_gateway.policy.resolve import Policy
     from shin_gateway.reply import Reply
@@ -40,15 +43,6 @@ PATIENCE = 10.0
 _ending: set[asyncio.Task[None]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling. `user`: named in the proxy URL; `key`: the hash of a credential; else unknown."""
-
-    name: str = "anonymous"
-    kind: Literal["user", "key", "anonymous"] = "anonymous"
-
-
-ANONYMOUS = Caller()
 NO_PEEK = Peek()
 WITHOUT_TEXTS = ("models", "other")
 """Kinds of calls whose bodies, if they have any, are not understood."""
@@ -74,9 +68,9 @@ class Call:
     """
 
     __slots__ = (
-        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "asked_model", "body_limit", "caller", "detour",
-        "dialect", "facts", "headers", "host", "id", "kind", "may_use", "method", "outcome", "patch", "path", "policy",
-        "raw_body", "refusal", "target",
+        "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "asked_model", "body_limit", "caller", "claims",
+        "detour", "dialect", "facts", "headers", "host", "id", "kind", "login", "may_use", "method", "outcome",
+        "own_key", "patch", "path", "policy", "raw_body", "refusal", "target",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +99,12 @@ class Call:
         self.policy = policy
         self.body_limit = policy.limits.body
         self.caller = caller
+        self.login: Login | None = None
+        """What the proxy was told on this connection."""
+        self.own_key = arrival.origin is not None
+        """Whether the client's own credential goes to the provider, untouched; else it gets the target's."""
+        self.claims: list[Claim] = []
+        """What is asked for on its behalf behind the stage admit, in one step."""
         self.target: Target | None = None
         """Whom to ask; None until the route stage or the gateway has chosen."""
         self.asked_model = ""
@@ -200,6 +200,7 @@ class Call:
         for name in self.__slots__:
             setattr(copy, name, getattr(self, name))
         copy.headers = self.headers.copy()
+        copy.claims = []
         return copy
 
     def note(self, **facts: object) -> None:

@@ -8,11 +8,13 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from multidict import CIMultiDict
 
-from shin_gateway.call import ANONYMOUS, Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.errors import Unauthenticated
 from shin_gateway.secret import SecretMissing, SecretRef
 from shin_gateway.targets import CREDENTIAL_HEADERS, KEYS_IN_QUERY
@@ -20,6 +22,14 @@ from shin_gateway.targets import CREDENTIAL_HEADERS, KEYS_IN_QUERY
 log = logging.getLogger(__name__)
 
 REALM = "Shin Gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a proxy's client said of itself: `Proxy-Authorization: Basic` (RFC 7617)."""
+
+    user: str
+    secret: str = field(repr=False)
 
 
 class Callers:

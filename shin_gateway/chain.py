@@ -26,7 +26,7 @@ def build(addons: Iterable[Addon[Any]], innermost: Forward) -> Forward:
 
 
 def _layer(addon: Addon[Any], forward: Forward) -> Forward:
-    if addon.mode == "shadow":
+    if addon.mode == "shadow" and not addon.claims:
         return _shadow_layer(addon, forward)
     if addon.observer:
         return _observer_layer(addon, forward)

@@ -177,7 +177,7 @@ def refuse(call: Call, refusal: Refusal) -> Reply:
     outcome = call.outcome
     outcome.end = "failed" if refusal.status >= 500 else "refused"
     outcome.cause, outcome.addon = refusal.code, refusal.addon or ""
-    headers: CIMultiDict[str] = CIMultiDict()
+    headers = CIMultiDict(refusal.headers)
     headers["content-type"] = call.dialect.content_type
     headers["request-id"] = call.id
     headers["x-should-retry"] = "true" if refusal.retryable else "false"

@@ -35,6 +35,8 @@ class Refusal(Exception):
         self.retry_after = retry_after
         self.param = param
         """Name of the field of the call that is at fault, if one is."""
+        self.headers: dict[str, str] = {}
+        """Headers beside those that every refusal has: `x-ratelimit-*`."""
         self.addon: str | None = None
         """The addon that refused, filled in by the chain; "" where none did."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from shin_gateway import chain, naming
 from shin_gateway.addon import Addon, Forward, Services, Stage
+from shin_gateway.admission import Admission, gate
 from shin_gateway.aliases import unfold
 from shin_gateway.call import Call
 from shin_gateway.callers import Callers
@@ -41,11 +42,17 @@ class LivePolicy:
     """A policy with its addons running. A retired one stops them when its last call has ended."""
 
     def __init__(
-        self, policy: Policy, addons: list[Addon[Any]], unfold: Aim, find_target: Aim, innermost: Forward
+        self,
+        policy: Policy,
+        addons: list[Addon[Any]],
+        unfold: Aim,
+        find_target: Aim,
+        admission: Admission,
+        innermost: Forward,
     ) -> None:
         self.policy = policy
         self._addons = addons
-        self._forward = _onion(addons, unfold, find_target, innermost)
+        self._forward = _onion(addons, unfold, find_target, admission, innermost)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,7 +100,9 @@ async def _stop(addons: list[Addon[Any]]) -> None:
             log.exception("addon %s failed to stop", addon.name)
 
 
-def _onion(addons: list[Addon[Any]], unfold: Aim, find_target: Aim, innermost: Forward) -> Forward:
+def _onion(
+    addons: list[Addon[Any]], unfold: Aim, find_target: Aim, admission: Admission, innermost: Forward
+) -> Forward:
     """Observers see every call, also one that was refused on arrival; nothing further in does.
 
     A call that no addon of the route stage gave a target gets its own before the wire stage, which goes by it.
@@ -109,7 +118,9 @@ def _onion(addons: list[Addon[Any]], unfold: Aim, find_target: Aim, innermost: F
             naming.set_back(reply, call.asked_model)  # a translated reply has it already
         return reply
 
-    inner = chain.build([addon for addon in addons if Stage.OBSERVE < addon.stage < Stage.WIRE], chain.bare(aimed))
+    inner = chain.build([addon for addon in addons if Stage.ADMIT < addon.stage < Stage.WIRE], chain.bare(aimed))
+    claiming = [addon for addon in addons if Stage.OBSERVE < addon.stage <= Stage.ADMIT]
+    inner = chain.build(claiming, gate(admission, inner)) if claiming else inner
 
     async def admitted(call: Call) -> Reply:
         if call.refusal is not None:
@@ -140,12 +151,14 @@ class Gateway:
         self.callers = Callers(self.config.users)
         self._lists = ModelLists(self.providers, self.config, self.upstream.forward)
         self._desk = Desk(self.providers, self.config, self.state)
+        self._admission = Admission(self.state)
         self._live: dict[str, LivePolicy] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Raises PolicyErrors, or whatever keeps an addon from starting."""
         await self.upstream.start()
+        self._admission.start()
         await self.use(load_policies(self.policy_dirs, self.registry))
 
     async def use(self, policies: PolicySet) -> None:
@@ -186,7 +199,7 @@ class Gateway:
             home=self.home,
         )
         addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
-        return LivePolicy(policy, addons, self._unfold, self._aim, chain.bare(self._answer))
+        return LivePolicy(policy, addons, self._unfold, self._aim, self._admission, chain.bare(self._answer))
 
     async def _answer(self, call: Call) -> Reply:
         """The innermost layer: one list for all providers, and everything else from one of them."""
@@ -226,3 +239,4 @@ class Gateway:
         retiring = [asyncio.ensure_future(live.retire()) for live in self._live.values()]
         if retiring:
             await asyncio.wait(retiring, timeout=2)
+        await self._admission.close()

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shin_gateway.call import Caller
+from shin_gateway.caller import Caller
 from shin_gateway.stores.state import StateStore
 
 TTL = 90 * 86_400

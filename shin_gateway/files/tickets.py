@@ -13,7 +13,8 @@ import hmac
 import time
 from typing import Literal, cast
 
-from shin_gateway.call import Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import Caller
 from shin_gateway.secret import SecretMissing, SecretRef
 
 LIFE = 86_400

@@ -13,7 +13,8 @@ from multidict import CIMultiDict
 
 from shin_gateway import flows
 from shin_gateway.arrivals import Arrival
-from shin_gateway.call import Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import Caller
 from shin_gateway.delivery import Room
 from shin_gateway.errors import Refusal
 from shin_gateway.gateway import Gateway, LivePolicy

@@ -11,7 +11,8 @@ from typing import Any
 from multidict import CIMultiDict
 
 from shin_gateway.arrivals import at_gateway
-from shin_gateway.call import Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import Caller
 from shin_gateway.config import Config
 from shin_gateway.delivery import Delivery
 from shin_gateway.gateway import Gateway

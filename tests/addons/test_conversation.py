@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shin_gateway.call import Caller
+from shin_gateway.caller import Caller
 from shin_gateway.conversations import keeping
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore

@@ -13,7 +13,8 @@ import pytest
 from multidict import CIMultiDict
 
 from shin_gateway.arrivals import at_gateway
-from shin_gateway.call import Call, Caller
+from shin_gateway.call import Call
+from shin_gateway.caller import Caller
 from shin_gateway.config import Config
 from shin_gateway.errors import Invalid, NotFound, Refusal, Unavailable, Unsupported
 from shin_gateway.files import tickets

@@ -1,0 +1,2 @@
+-- A claim that was not taken, because it did not pass and only its shadow was asked for.
+kinds.nothing = {settle = function() end}
