@@ -221,6 +221,7 @@ class CallStream(HttpStream):
         upgrade = self.flow.metadata.get(SOCKET)
         if upgrade is None:
             yield from super().flow_done()
+            self._untie()
             return
         self.flow.metadata.pop(DELIVERY, None)  # from here on the upgrade's own affair
         self.flow.live = False
@@ -228,6 +229,12 @@ class CallStream(HttpStream):
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _untie(self) -> None:
+        """Let go of itself, so that nobody has to look for the call and its bodies in a cycle to free them."""
+        if not self._paused_event_queue:
+            self.context.layers = []
+            self.client_state = self.server_state = _over
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, PartReady):
@@ -250,6 +257,7 @@ class CallStream(HttpStream):
         else:
             yield from self.flow_done()
         delivery.sent()
+        delivery.stream = None
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
@@ -257,6 +265,11 @@ class CallStream(HttpStream):
         if delivery := self.delivery:
             delivery.client_left()
         yield from super().handle_protocol_error(event)
+
+
+def _over(event: events.Event) -> layer.CommandGenerator[None]:
+    """The state of a stream that has been dropped: nothing reaches it any more."""
+    yield from ()
 
 
 def _without_waiting(work: layer.CommandGenerator[None]) -> layer.CommandGenerator[None]:

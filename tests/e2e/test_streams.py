@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import httpx2
 import pytest
 from h2.events import ResponseReceived, StreamEnded
 
+from shin_gateway.call import Call
+from shin_gateway.reply import Reply
 from tests.e2e.h2client import connect
 from tests.e2e.serving import CHAT, MESSAGES, Serving
 from tests.provider import BAD_GATEWAY_PAGE, BROKEN_SSE, ENDLESS_LINE, Answer, FakeProvider, Stop
@@ -213,3 +216,20 @@ async def test_compressed_replies_pass_and_are_understood(
     assert stream.text.endswith("data: [DONE]\n\n")
     for row in await serving.rows(2):
         assert (row.input_tokens, row.output_tokens, row.usage_source) == (11, 7, "provider")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_has_ended_leaves_nothing_to_be_searched_for(serving: Serving, stream: bool) -> None:
+    """In a cycle, calls and their bodies would wait until somebody looks for garbage."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        url, body = f"{serving.gateway}/v1/chat/completions", {**CHAT, "stream": stream}
+        await client.post(url, json=body)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                assert (await client.post(url, json=body)).status_code == 200
+            left = [one for one in gc.get_objects() if isinstance(one, Call | Reply)]
+        finally:
+            gc.enable()
+    assert len(left) <= 2  # the last one may still be ending
