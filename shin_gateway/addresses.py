@@ -47,6 +47,22 @@ _ISATAP = frozenset([0x0000_5EFE, 0x0200_5EFE])
 """Upper half of an interface's identifier that has an IPv4 address below it (RFC 5214)."""
 
 
+_OF_CLOUDS: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure's platform
+        "169.254.0.0/16",  # link-local; everybody's
+        "192.0.0.192/32",  # Oracle
+        "fd00:ec2::/32",  # Amazon
+        "fd20:ce::/32",  # Google
+        "fe80::/10",
+    )
+)
+"""Where clouds keep the credentials of their machines. No server of anybody's is there."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 class NotPermitted(OSError):
     """The address is none that a client may send us to. An OSError, so that aiohttp treats it as one."""
 
@@ -71,6 +87,30 @@ class AddressGuard:
         if address is None or not self.permits(address):
             raise NotPermitted
         return socket.socket(family, kind, protocol)
+
+
+class ServerGuard(AddressGuard):
+    """Which addresses a server that shin.yaml names may have: all but those where clouds keep credentials."""
+
+    def permits(self, address: Address) -> bool:
+        address = _embedded(address)
+        return not (address.is_unspecified or address.is_multicast or any(address in one for one in _OF_CLOUDS))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine by what it is called; nothing is looked up."""
+    address = literal(host)
+    name = host.rstrip(".").lower()
+    return address.is_loopback if address is not None else name == "localhost" or name.endswith(".localhost")
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that is reached by way of an IPv6 one: mapped, 6to4, NAT64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_plain_v6(address: ipaddress.IPv6Address) -> bool:
