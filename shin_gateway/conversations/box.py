@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shin_gateway.conversations.body import UNREADABLE
-from shin_gateway.conversations.sealing import Sealer
+from shin_gateway.sealing import Sealer
 
 AT_ONCE = 256_000
 """Bytes that are sealed or opened on the event loop, in 2 ms."""

@@ -64,6 +64,16 @@ async def take_up(asked: Asked, vault: Vault) -> tuple[Talk, bytes] | None:
     return await off_loop(len(asked.body) + found.bytes, lambda: _written(asked, fields, one))
 
 
+def refers_to(asked: Asked) -> tuple[str, str]:
+    """What was said before: a conversation (`c`) or a reply (`r`), and its name; neither in a call that begins
+    something. Raises Invalid."""
+    fields = body.read(asked.body)
+    conversation = asked.header or _conversation_of(fields)
+    if conversation:
+        return "c", conversation
+    return "r", body.text(fields, "previous_response_id") or ""
+
+
 def unread(asked: Asked) -> tuple[Talk, bytes]:
     """The call alone, where nobody knows what came before it: what follows it could not be gone on from either."""
     fields = body.read(asked.body)

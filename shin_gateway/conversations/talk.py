@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from shin_gateway.conversations import body
 from shin_gateway.conversations.entries import Entry, size
 from shin_gateway.conversations.kinds import Kind
-from shin_gateway.conversations.vault import NOTHING, Context, Overfull
+from shin_gateway.conversations.vault import NOTHING, Context, Overfull, Vault
 from shin_gateway.errors import Invalid, NotFound, TooLarge
 
 HEADER = "x-shin-conversation"
@@ -51,6 +51,8 @@ class Talk:
     """What the reply repeats of the call as the client wrote it."""
     unread: bool = False
     """Whether the store did not say what came before."""
+    vault: Vault | None = None
+    """Where it is kept."""
     nonce: str = field(default_factory=lambda: secrets.token_hex(8))
 
 

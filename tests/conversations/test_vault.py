@@ -9,6 +9,7 @@ import pytest
 
 from shin_gateway.conversations.body import Fields, raw
 from shin_gateway.conversations.entries import Entry, Turn
+from shin_gateway.conversations.sealing import sealers
 from shin_gateway.conversations.vault import (
     NOTHING,
     About,
@@ -108,7 +109,7 @@ async def test_an_item_is_deleted_while_others_are_added(vault: Vault) -> None:
 
 
 async def test_limits(state: StateStore) -> None:
-    vault = Vault(state, MASTER.sealer("user ann"), Limits(100, 1000, 4))
+    vault = Vault(state, sealers(MASTER, "user ann")[0], Limits(100, 1000, 4))
     await begun(vault, "a", "b", "c")
     for said, what in (([entry("x" * 990)], "long"), ([entry("d"), entry("e")], "full")):
         with pytest.raises(Overfull, match=what):
@@ -163,7 +164,7 @@ async def test_another_tenant(vault: Vault, state: StateStore) -> None:
     await chained(vault, 1)
     await vault.mark("r", "resp_theirs", "openai")
     assert await vault.chain("resp_theirs") == Elsewhere("openai")
-    other = Vault(state, MASTER.sealer("user bob"), Limits(100, 100_000, 300))
+    other = Vault(state, sealers(MASTER, "user bob")[0], Limits(100, 100_000, 300))
     for name in ("c", "resp_0", "resp_theirs"):
         assert await other.chain(name) is None and await other.reply(name) is None
         assert await other.conversation(name) is None and await other.about(name) is None
