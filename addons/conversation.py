@@ -8,7 +8,6 @@ out than any guard, so that guards see all of it. Kept is what the client sent a
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable
 from typing import Annotated, Literal
@@ -20,16 +19,16 @@ from pydantic import Field
 
 from shin_gateway.addon import Addon, Forward, Settings, Stage
 from shin_gateway.call import Call
-from shin_gateway.callers import credential
 from shin_gateway.conversations import api, body, keeping, named, responses, talk
 from shin_gateway.conversations.kinds import KINDS, RESPONSES, Kind
-from shin_gateway.conversations.sealing import Master, master_key
+from shin_gateway.conversations.sealing import sealers
 from shin_gateway.conversations.speech import Said
 from shin_gateway.conversations.talk import HEADER, Custody, Talk
 from shin_gateway.conversations.vault import Elsewhere, Limits, Overfull, Vault
 from shin_gateway.errors import Refusal, Unavailable
 from shin_gateway.policy.paths import plain
 from shin_gateway.reply import Reply
+from shin_gateway.sealing import Master, master_key
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.units import Duration, Size
 
@@ -71,17 +70,20 @@ class Conversation(Addon[ConversationSettings]):
 
     async def start(self) -> None:
         self._master = await asyncio.to_thread(master_key, self.services.home)
-        self._vaults: dict[str, Vault] = {}
+        self._vaults: dict[str, list[Vault]] = {}
         await self._compare_keys()
 
     async def _compare_keys(self) -> None:
         """Replicas that share a store and no key would not find each other's conversations."""
-        mine = self._master.fingerprint
+        mine, *before = [master.fingerprint.encode() for master in self._master.all]
+        run = self.services.state.run
         try:
-            found = await self.services.state.run("SET", _FINGERPRINT, mine, "NX", "GET", "EX", _REMEMBERED)
+            found = await run("SET", _FINGERPRINT, mine, "NX", "GET", "EX", _REMEMBERED)
+            if found in before:
+                await run("SET", _FINGERPRINT, mine, "EX", _REMEMBERED)
         except StoreError:
             return
-        if found is not None and found != mine.encode():
+        if found not in (None, mine, *before):
             log.warning("conversations in the state store are sealed with another key: set one SHIN_MASTER_KEY for all")
 
     async def handle(self, call: Call, forward: Forward) -> Reply:
@@ -102,15 +104,25 @@ class Conversation(Addon[ConversationSettings]):
 
     # Whose conversations
 
-    def _vault(self, call: Call) -> Vault:
-        tenant = _tenant(call)
-        vault = self._vaults.get(tenant)
-        if vault is None:
+    def _all_vaults(self, call: Call) -> list[Vault]:
+        """The one for what is new, and one for each older master key."""
+        tenant = call.caller.tenant
+        vaults = self._vaults.get(tenant)
+        if vaults is None:
             if len(self._vaults) >= _TENANTS:
                 self._vaults.clear()
             limits = Limits(self.settings.ttl, self.settings.limit, self.settings.items)
-            vault = self._vaults[tenant] = Vault(self.services.state, self._master.sealer(tenant), limits)
-        return vault
+            made = [Vault(self.services.state, sealer, limits) for sealer in sealers(self._master, tenant)]
+            vaults = self._vaults[tenant] = made
+        return vaults
+
+    async def _vault(self, call: Call, kind: str = "", name: str = "") -> Vault:
+        """Where a conversation (`c`) or a reply (`r`) of this name is, or where it is to be. Raises StoreError."""
+        vaults = self._all_vaults(call)
+        if len(vaults) == 1 or not name:
+            return vaults[0]
+        held = await asyncio.gather(*(vault.holds(kind, name) for vault in vaults))
+        return next((vault for vault, holds in zip(vaults, held, strict=True) if holds), vaults[0])
 
     def _custody(self, call: Call) -> Custody:
         try:
@@ -126,19 +138,30 @@ class Conversation(Addon[ConversationSettings]):
     # What was said before
 
     async def _taken_up(self, call: Call, kind: Kind, header: str) -> Taken | None:
-        most, vault = self.settings.limit, self._vault(call)
+        most = self.settings.limit
         if kind is not RESPONSES:
             keep = call.kind == "chat"
             try:
-                return await self._read(named.take_up(call.body, kind, header, vault, keep=keep, most=most))
+                vault = await self._read(self._vault(call, "c", header))
+                taken = await self._read(named.take_up(call.body, kind, header, vault, keep=keep, most=most))
             except _Unread:
                 return named.unread(call.body, kind, most)
+            taken[0].vault = vault
+            return taken
+        return await self._taken_up_reply(call, header)
+
+    async def _taken_up_reply(self, call: Call, header: str) -> Taken | None:
         custody = self._custody(call)
-        asked = responses.Asked(call.body, call.model, header, custody, _makes_reply(call), most)
+        asked = responses.Asked(call.body, call.model, header, custody, _makes_reply(call), self.settings.limit)
+        where = responses.refers_to(asked) if len(self._all_vaults(call)) > 1 else ("", "")
         try:
-            return await self._read(responses.take_up(asked, vault), custody.keeps)
+            vault = await self._read(self._vault(call, *where), custody.keeps)
+            taken = await self._read(responses.take_up(asked, vault), custody.keeps)
         except _Unread:
             return responses.unread(asked)
+        if taken is not None:
+            taken[0].vault = vault
+        return taken
 
     async def _read[T](self, work: Awaitable[T], strict: bool = False) -> T:
         """`strict`: whose the history is has to be known. Raises _Unread."""
@@ -183,11 +206,11 @@ class Conversation(Addon[ConversationSettings]):
         call.on_end(lambda *_: watch.ended())
 
     async def _keep(self, call: Call, one: Talk, said: Said | None) -> None:
-        if self.mode == "shadow" or not one.keep:
+        if self.mode == "shadow" or not one.keep or one.vault is None:
             return
         lost = "no_answer"
         if said is not None:
-            lost = await keeping.keep(self._vault(call), one, said, int(call.arrived), self.settings.limit)
+            lost = await keeping.keep(one.vault, one, said, int(call.arrived), self.settings.limit)
         if lost:
             call.note(conversation_lost=lost)
 
@@ -195,7 +218,7 @@ class Conversation(Addon[ConversationSettings]):
         """Remember whose reply or conversation it is that a provider keeps under a key of ours."""
         if reply.status >= 400 or self.mode == "shadow":
             return reply
-        vault = self._vault(call)
+        vault = self._all_vaults(call)[0]
         if reply.streamed:
             reply.tee(keeping.IdWatch(lambda name: _later(call, vault.mark(kind, name, provider))))
             return reply
@@ -209,18 +232,19 @@ class Conversation(Addon[ConversationSettings]):
     async def _answer(self, call: Call, forward: Forward) -> Reply:
         path, _, query = call.path.partition("?")
         place, arrival = api.place_of(plain(path)), call.arrival
-        own_key, provider = arrival.origin is not None, arrival.row.name if arrival.row else ""
+        own_key, provider = arrival.origin is not None and call.own_key, arrival.row.name if arrival.row else ""
         keeps = provider in KEEPERS and self.settings.own == "when_needed"
         if self.mode == "shadow" or place is None or (keeps and own_key):
             return await forward(call)
         if keeps and not place.name:  # begun where it will be kept
             return await self._mark(call, "c", provider, await forward(call))
         try:
-            found = await api.answer(self._vault(call), call.method, place, query, call.body, self.settings.limit)
+            vault = await self._vault(call, place.kind[0], place.name)
+            found = await api.answer(vault, call.method, place, query, call.body, self.settings.limit)
         except StoreError as error:
             raise _down() from error
         if isinstance(found, Elsewhere):
-            call.target, call.path = self.services.keeper(found.provider), _below(place, query)
+            call.target, call.path = self.services.keeper(call, found.provider), _below(place, query)
             found = None if call.target is None else found
         if isinstance(found, Elsewhere):
             return await forward(call)
@@ -235,15 +259,6 @@ class Conversation(Addon[ConversationSettings]):
 
 class _Unread(Exception):
     """The store did not say what came before, and the policy goes on without it."""
-
-
-def _tenant(call: Call) -> str:
-    """Whose conversations they are: a user's, or those of who holds a key."""
-    caller = call.caller
-    if caller.kind != "key":
-        return f"{caller.kind} {caller.name}"
-    secret = credential(call.headers, call.path).encode("utf-8", "surrogateescape")
-    return f"key {hashlib.sha256(secret).hexdigest()}"
 
 
 def _makes_reply(call: Call) -> bool:

@@ -12,13 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 from operator import add
-from typing import Annotated
 
 import msgspec
-from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from shin_gateway import tokens
 from shin_gateway.addon import Addon, Forward, Mode, Services, Settings, Stage
+from shin_gateway.admission.estimates import OUTPUTS
 from shin_gateway.call import Call
 from shin_gateway.dialects import Dialect
 from shin_gateway.dialects.json_spans import Slot
@@ -26,7 +25,7 @@ from shin_gateway.dialects.parts import Part
 from shin_gateway.dialects.realtime import Ledger, Realtime
 from shin_gateway.errors import Refusal
 from shin_gateway.outcome import Outcome, Usage, UsageSource
-from shin_gateway.pricing import Prices, Rates
+from shin_gateway.pricing import Prices
 from shin_gateway.reply import Reply
 
 COUNTED = frozenset({"chat", "complete", "respond", "embed"})
@@ -40,55 +39,10 @@ KEPT = 2_000_000
 AT_ONCE = 1_000_000
 """Bytes of a whole reply that are read on the event loop, in 1 ms; a longer one is read in a thread."""
 
-_MILLION = Decimal(1_000_000)
-
-
-def _dollars(value: object) -> object:
-    return value.removeprefix("$") if isinstance(value, str) else value
-
-
-Dollars = Annotated[
-    Decimal,
-    BeforeValidator(_dollars),
-    Field(ge=0),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["$2.50"]}),
-]
-
-
-class PriceSettings(Settings):
-    """US dollars for a million tokens. What is left out costs as much as other input or output."""
-
-    input: Dollars
-    """Input."""
-    output: Dollars = Decimal(0)
-    """Output, reasoning included."""
-    cached: Dollars | None = None
-    """Input that the provider read from its prompt cache."""
-    cache_write: Dollars | None = None
-    """Input that the provider wrote to its prompt cache."""
-    cache_write_1h: Dollars | None = None
-    """Input that the provider wrote to its prompt cache for an hour."""
-
-    def rates(self) -> Rates:
-        return Rates(
-            input=self.input / _MILLION,
-            output=self.output / _MILLION,
-            cached=_for_one(self.cached),
-            cache_write=_for_one(self.cache_write),
-            cache_write_1h=_for_one(self.cache_write_1h),
-        )
-
-
-def _for_one(price: Decimal | None) -> Decimal | None:
-    return None if price is None else price / _MILLION
-
 
 class MeterSettings(Settings):
     count_missing: bool = True
     """Count tokens where the provider reports none, as in streams that the client broke off."""
-    prices: dict[str, PriceSettings] = Field(default_factory=dict)
-    """Prices over those of the price table, by `provider/model` or by the model alone: `my-deployment: {input: $2.50,
-    output: $10}`. The provider is named as in the price table."""
 
 
 class Meter(Addon[MeterSettings]):
@@ -97,7 +51,7 @@ class Meter(Addon[MeterSettings]):
 
     def __init__(self, settings: MeterSettings, services: Services, mode: Mode = "enforce") -> None:
         super().__init__(settings, services, mode)
-        self._prices = Prices({name: price.rates() for name, price in settings.prices.items()})
+        self._prices = services.prices
 
     async def start(self) -> None:
         await asyncio.to_thread(Prices.load)
@@ -166,6 +120,8 @@ class Meter(Addon[MeterSettings]):
         outcome.usage, outcome.usage_source = usage, source
         if usage.input_seconds:
             call.note(audio_seconds=f"{usage.input_seconds:g}")
+        if source == "provider":
+            OUTPUTS.learn(_asked_model(call), usage.output)
         outcome.cost = self._cost(call, usage, model or "", _asked_model(call))
 
     def _cost(self, call: Call, usage: Usage, *models: str) -> Decimal | None:

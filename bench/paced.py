@@ -22,6 +22,7 @@ from typing import Any
 
 from bench.payload import message
 from bench.percentiles import summary
+from bench.subjects import KEY
 
 LINES = 64
 GRACE = 2.0
@@ -59,9 +60,9 @@ class Line:
 class Paced:
     """The run: free and busy lines, calls that wait for a line, latencies in nanoseconds."""
 
-    def __init__(self, port: int, rate: float, seconds: float) -> None:
+    def __init__(self, port: int, key: str, rate: float, seconds: float) -> None:
         self._rate = rate
-        self._call = message(f"127.0.0.1:{port}")
+        self._call = message(f"127.0.0.1:{port}", key)
         self._free = [Line(port) for _ in range(LINES)]
         for line in self._free:
             line.warm(self._call)
@@ -113,9 +114,9 @@ class Paced:
         self._free.append(line)
 
 
-def measure(port: int, rate: float, seconds: float) -> dict[str, Any]:
+def measure(port: int, key: str, rate: float, seconds: float) -> dict[str, Any]:
     """Latencies in milliseconds."""
-    paced = Paced(port, rate, seconds)
+    paced = Paced(port, key, rate, seconds)
     paced.run()
     return {
         "rate": rate,
@@ -128,11 +129,12 @@ def measure(port: int, rate: float, seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key", default=KEY)
     parser.add_argument("--rate", type=float, required=True, help="calls a second")
     parser.add_argument("--seconds", type=float, default=5)
     given = parser.parse_args()
     gc.disable()
-    print(json.dumps(measure(given.port, given.rate, given.seconds)))
+    print(json.dumps(measure(given.port, given.key, given.rate, given.seconds)))
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ REPLY = json.dumps(
 ).encode()
 
 
-def message(host: str, stream: bool = False) -> bytes:
+def message(host: str, key: str, stream: bool = False) -> bytes:
     """The call as HTTP/1.1 bytes, keep-alive."""
     body = call(stream)
     head = f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAccept: */*\r\n"
-    return f"{head}Authorization: Bearer sk-bench\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{head}Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from bench.payload import message
 from bench.percentiles import summary
+from bench.subjects import KEY
 
 SENT = re.compile(rb'"content":"(\d+) "')
 
@@ -82,11 +83,11 @@ class Reader(asyncio.Protocol):
             self._tally.parts.append(now - sent)
 
 
-async def measure(port: int, streams: int, seconds: float, warm: float) -> dict[str, Any]:
+async def measure(port: int, key: str, streams: int, seconds: float, warm: float) -> dict[str, Any]:
     """Start the streams spread over the warm time, run, and sum up in milliseconds."""
     loop = asyncio.get_running_loop()
     tally = Tally()
-    call = message(f"127.0.0.1:{port}", stream=True)
+    call = message(f"127.0.0.1:{port}", key, stream=True)
     readers: list[Reader] = []
     for _ in range(streams):
         _, reader = await loop.create_connection(lambda: Reader(call, tally), "127.0.0.1", port)
@@ -109,12 +110,13 @@ async def measure(port: int, streams: int, seconds: float, warm: float) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key", default=KEY)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--warm", type=float, default=2)
     given = parser.parse_args()
     gc.disable()
-    print(json.dumps(asyncio.run(measure(given.port, given.streams, given.seconds, given.warm))))
+    print(json.dumps(asyncio.run(measure(given.port, given.key, given.streams, given.seconds, given.warm))))
 
 
 if __name__ == "__main__":

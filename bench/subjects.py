@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ class Place:
 
 Command = Callable[[Place], list[str]]
 
+KEY = "sk-bench"
+"""What callers send, where a subject asks for no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -33,6 +37,8 @@ class Subject:
     command: Command | None
     streams: bool = True
     workers: bool = False
+    key: Callable[[Place], str] | None = None
+    """Gives the key for its callers, once it serves."""
 
 
 def _mitmdump(place: Place) -> list[str]:
@@ -65,11 +71,37 @@ def _shin(place: Place) -> list[str]:
     return [*command, "--config", str(config), "--workers", str(place.workers)]
 
 
+GOVERNED = """\
+hosts: [gateway]
+extends: observe
+addons:
+  auth: on
+  rate_limit: {limits: [{requests: 10M/min}, {tokens: 10B/min}, {requests: 100M/day, per: team}]}
+  budget: {budgets: [{limit: $100000/day}, {limit: $1000000/month, per: team}]}
+  concurrency: {calls: 1000}
+"""
+"""Limits that hold nobody up."""
+
+
+def _governed(place: Place) -> list[str]:
+    policies = place.folder / "policies"
+    policies.mkdir()
+    (policies / "gateway.yaml").write_text(GOVERNED)
+    return [*_shin(place), "--policies", str(policies)]
+
+
+def _virtual_key(place: Place) -> str:
+    command = [sys.executable, "-m", "shin_gateway.cli", "key", "create", "--home", str(place.folder / "home")]
+    command += ["--user", "anna", "--team", "red", "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+
 SUBJECTS = (
     Subject("direct", "no proxy", None),
     Subject("stock", "stock mitmdump", _mitmdump, streams=False),
     Subject("bare", "bare engine, -O", _bare),
     Subject("shin", "Shin, observe", _shin, workers=True),
+    Subject("governed", "Shin, keys, limits, budgets, places", _governed, key=_virtual_key),
 )
 BASELINE = "bare"
 ENVIRONMENT = {"OPENAI_API_KEY": "sk-bench", "ANTHROPIC_API_KEY": "sk-bench"}

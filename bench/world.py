@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from bench import conversations, payload
 from bench.processes import Process, cpu_seconds, free_port
-from bench.subjects import ENVIRONMENT, Place, Subject
+from bench.subjects import ENVIRONMENT, KEY, Place, Subject
 
 NGINX = """\
 worker_processes 1;
@@ -44,7 +44,7 @@ WRK = """\
 wrk.method = "POST"
 wrk.body = [==[{body}]==]
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer sk-bench"
+wrk.headers["Authorization"] = "Bearer {key}"
 done = function(s, latency, _)
   local e = s.errors
   io.write(string.format('JSON {{"calls":%d,"seconds":%f,"failed":%d,"p50":%f,"p99":%f}}\\n', s.requests,
@@ -84,6 +84,7 @@ class Running:
     subject: Subject
     port: int
     process: Process | None
+    key: str = KEY
 
     def cpu(self) -> float:
         return cpu_seconds(self.process.pid) if self.process else 0.0
@@ -98,13 +99,13 @@ class World:
         self._stack = stack
         self.whole_port = free_port()
         self.stream_port = free_port()
-        self._script = self.script("post", payload.call())
+        self._scripts = {KEY: self.script("post", payload.call())}
         self._nginx = self._start_nginx()
 
-    def script(self, name: str, body: bytes) -> Path:
+    def script(self, name: str, body: bytes, key: str = KEY) -> Path:
         """A script with which wrk posts this body."""
         script = self._folder / f"{name}.lua"
-        script.write_text(WRK.format(body=body.decode()))
+        script.write_text(WRK.format(body=body.decode(), key=key))
         return script
 
     def _start_nginx(self) -> Process:
@@ -141,7 +142,10 @@ class World:
         try:
             process.wait_port(place.port)
             time.sleep(0.3)
-            yield Running(subject, place.port, process)
+            key = subject.key(place) if subject.key else KEY
+            if key not in self._scripts:
+                self._scripts[key] = self.script(f"post-{subject.name}", payload.call(), key)
+            yield Running(subject, place.port, process, key)
         finally:
             process.stop()
 
@@ -152,7 +156,7 @@ class World:
         where = self.cores.workers_load if workers > 1 else self.cores.load
         url = f"http://127.0.0.1:{running.port}{payload.PATH}"
         wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s"]
-        wrk += ["-s", str(script or self._script), url]
+        wrk += ["-s", str(script or self._scripts[running.key]), url]
         subject, upstream, own = running.cpu(), cpu_seconds(self._nginx.pid), _children()
         said = self._run(wrk, where, seconds + 20)
         result: dict[str, Any] = json.loads(said[said.index("JSON ") + 5 :])
@@ -174,7 +178,8 @@ class World:
         )
 
     def _client(self, module: str, running: Running, seconds: float, *more: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", module, "--port", str(running.port), "--seconds", f"{seconds:g}", *more]
+        command = [sys.executable, "-m", module, "--port", str(running.port), "--key", running.key]
+        command += ["--seconds", f"{seconds:g}", *more]
         before, began = running.cpu(), time.monotonic()
         result: dict[str, Any] = json.loads(self._run(command, self.cores.load, seconds + 30))
         result["busy"] = (running.cpu() - before) / (time.monotonic() - began)

@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
+
+from shin_gateway.pricing import Prices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shin_gateway.call import Call
     from shin_gateway.fetching import Fetcher, FetchLimits
+    from shin_gateway.identity import Identity
     from shin_gateway.reply import Reply
+    from shin_gateway.roles import Roles
     from shin_gateway.stores.state import StateStore
     from shin_gateway.targets import Target
 
@@ -63,8 +67,16 @@ class Services:
     """Makes what fetches files that calls name by URL; the addon starts and closes it."""
     target_of: Callable[[Call], Target | None]
     """Whom a call will be for, unless the route stage says otherwise; the call stays as it is. Raises Refusal."""
-    keeper: Callable[[str], Target | None]
-    """A provider by its name, to be asked about what it keeps. Raises Refusal."""
+    led_to: Callable[[str], str]
+    """`provider/model` that a name of a model leads to at the gateway; "" where nowhere."""
+    keeper: Callable[[Call, str], Target | None]
+    """A provider by its name, for a call about what it keeps. Raises Refusal."""
+    identity: Identity
+    """Who is calling."""
+    roles: Roles
+    """What callers may."""
+    prices: Prices = field(default_factory=Prices)
+    """What tokens cost: those of shin.yaml before the table's."""
     home: Path | None = None
     """Where this installation keeps its files; None: it keeps none."""
 
@@ -80,6 +92,8 @@ class Addon[S: Settings]:
     observer: ClassVar[bool] = False
     """An observer's own exception is logged and the call goes on; any other addon fails closed."""
 
+    identifies: ClassVar[bool] = False
+    """Whether it says who is calling. Then nobody else does: not the proxy's URL, and not the key alone."""
     claims: ClassVar[bool] = False
     """Whether it refuses by claims alone (`shin_gateway.admission`), which know themselves what shadow mode is."""
     changes_calls: ClassVar[bool] = False
@@ -98,6 +112,11 @@ class Addon[S: Settings]:
 
     async def handle(self, call: Call, forward: Forward) -> Reply:
         return await forward(call)
+
+    @classmethod
+    def demands_key(cls, settings: S) -> bool:
+        """Whether, with these settings, nobody gets past it who shows no key or token of ours."""
+        return False
 
     @classmethod
     def settings_type(cls) -> type[Settings]:

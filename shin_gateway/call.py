@@ -21,8 +21,8 @@ from shin_gateway.outcome import Outcome
 if TYPE_CHECKING:
     from shin_gateway.admission import Claim
     from shin_gateway.arrivals import Arrival
-    from shin_gateway.callers import Login
     from shin_gateway.errors import Refusal
+    from shin_gateway.identity.logins import Login
     from shin_gateway.policy.resolve import Policy
     from shin_gateway.reply import Reply
     from shin_gateway.targets import Target
@@ -69,7 +69,7 @@ class Call:
 
     __slots__ = (
         "_body", "_ended", "_on_end", "_peek", "arrival", "arrived", "asked_model", "body_limit", "caller", "claims",
-        "detour", "dialect", "facts", "headers", "host", "id", "kind", "login", "may_use", "method", "outcome",
+        "detour", "dialect", "facts", "headers", "host", "id", "ip", "kind", "login", "may_use", "method", "outcome",
         "own_key", "patch", "path", "policy", "raw_body", "refusal", "target",
     )  # fmt: skip
 
@@ -99,6 +99,8 @@ class Call:
         self.policy = policy
         self.body_limit = policy.limits.body
         self.caller = caller
+        self.ip = ""
+        """The address that the client's connection comes from."""
         self.login: Login | None = None
         """What the proxy was told on this connection."""
         self.own_key = arrival.origin is not None

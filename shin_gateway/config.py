@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from shin_gateway.auth_settings import AuthSettings
+from shin_gateway.listening.limits import ListenLimits
 from shin_gateway.parameters.settings import Parameters
 from shin_gateway.policy.positions import Loc, PolicyErrors, parse, read, validate
+from shin_gateway.pricing import PriceSettings
 from shin_gateway.providers import Problem, ProviderSettings, check_rows
+from shin_gateway.roles import Role
 from shin_gateway.secret import SecretRef, UrlRef
 from shin_gateway.units import Duration
 
@@ -30,6 +34,11 @@ class Listen(_Part):
     proxy_port: Port = 8080
     gateway_port: Port = 4000
     admin_port: Port = 4040
+    limits: ListenLimits = ListenLimits()
+    """What one client may hold on to."""
+    proxy_auth: Literal["policy", "required"] = "policy"
+    """Whom the proxy serves: `policy` leaves it to each policy, and where there are no `users` tunnels for everybody;
+    `required` wants the secret of a user, a virtual key or a token from everybody."""
 
 
 class Stores(_Part):
@@ -48,6 +57,22 @@ class UpstreamSettings(_Part):
     """A corporate proxy that all upstream connections go through."""
     ca: Path | None = None
     """A file of root certificates to trust beside the public ones."""
+
+
+class User(_Part):
+    """A user of this server, with one secret for the proxy, the gateway and the admin API."""
+
+    secret: SecretRef
+    roles: Annotated[
+        tuple[Annotated[str, Field(strict=True, min_length=1, max_length=64)], ...], Field(max_length=32)
+    ] = ("admin",)
+    """What he may."""
+    team: Annotated[str, Field(strict=True, max_length=200)] = ""
+    project: Annotated[str, Field(strict=True, max_length=200)] = ""
+
+
+def _user(value: object) -> object:
+    return value if isinstance(value, User | dict) else User(secret=SecretRef(SecretRef.checked(value)))
 
 
 class LogSettings(_Part):
@@ -93,8 +118,16 @@ class Config(_Part):
     models: dict[str, AliasOrName] = {}
     """Names of our own for models: `fast: openai/gpt-4o-mini`, or with
     parameters for calls that leave them out: `fast: {model: openai/gpt-4o-mini, temperature: 0.2}`."""
-    users: dict[str, SecretRef] = {}
-    """User names and secrets that the proxy's URL may carry. Empty: any name is believed and no secret is checked."""
+    users: dict[str, Annotated[User, BeforeValidator(_user)]] = {}
+    """Users and their secrets: `alice: env:ALICE`, who has the role admin, or
+    `alice: {secret: env:ALICE, roles: [user], team: red}`. Empty: a name in the proxy's URL is believed."""
+    auth: AuthSettings = AuthSettings()
+    """How callers show who they are, beside virtual keys and users."""
+    roles: dict[str, Role] = {}
+    """What callers may, by role, over the built-in roles admin, user and guest; one of the same name is replaced."""
+    prices: dict[str, PriceSettings] = {}
+    """Prices over those of the price table, by `provider/model` or by the model alone: `my-deployment: {input: $2.50,
+    output: $10}`. The provider is named as in the price table."""
     workers: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
     """Proxy processes on the same ports."""
     policies: tuple[Path, ...] = ()

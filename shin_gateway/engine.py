@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
@@ -23,6 +24,7 @@ from mitmproxy.addons import (
     upstream_auth,
 )
 from mitmproxy.proxy import context
+from mitmproxy.proxy.commands import StartHook
 
 from shin_gateway.bridge import Bridge
 
@@ -35,6 +37,13 @@ class SharedPortLoop(asyncio.SelectorEventLoop):
     async def create_server(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("reuse_port", True)
         return await super().create_server(*args, **kwargs)
+
+
+@dataclass
+class ShinRestHook(StartHook):
+    """A hook that was begun here and now, and turned out to have something to wait for."""
+
+    rest: Awaitable[None]
 
 
 class Addons(AddonManager):
@@ -67,25 +76,41 @@ class Addons(AddonManager):
         self._listeners = {}  # what was asked for while an addon loaded did not see it yet
 
     async def handle_lifecycle(self, event: hooks.Hook) -> None:
+        if isinstance(event, ShinRestHook):
+            await event.rest
+            return
         await self.trigger_event(event)
         message = event.args()[0]
         if isinstance(message, flow.Flow) and self._listening("update"):
             await self.trigger_event(hooks.UpdateHook([message]))
 
-    def run_now(self, event: hooks.Hook) -> bool:
-        """Run a hook's listeners here and now; False when the hook has yet to be run, because one may have to wait.
+    def run_now(self, event: StartHook) -> StartHook | None:
+        """Run a hook's listeners here and now; what is returned has yet to be run, because one has to wait.
 
         Scripts that somebody loads beside the bridge may hold a flow back, so with them every hook takes the long way.
         """
         listeners = self._listening(event.name)
         if self.lookup["scriptloader"].addons or self._waiting[event.name]:
-            return False
-        for listener in listeners:
+            return event
+        for place, listener in enumerate(listeners, 1):
             try:
-                listener(*event.args())
+                result = listener(*event.args())
             except Exception as error:
                 log.error("a mitmproxy addon failed at %s", event.name, exc_info=error)
-        return True
+                continue
+            if result is not None and inspect.isawaitable(result):
+                return ShinRestHook(self._rest(event, result, listeners[place:]))
+        return None
+
+    async def _rest(self, event: StartHook, first: Awaitable[Any], listeners: list[Callable[..., Any]]) -> None:
+        """What is left to do of a hook one of whose listeners waits."""
+        try:
+            await first
+            for listener in listeners:
+                if inspect.isawaitable(result := listener(*event.args())):
+                    await result
+        except Exception as error:
+            log.error("a mitmproxy addon failed at %s", event.name, exc_info=error)
 
     async def trigger_event(self, event: hooks.Hook) -> None:
         for listener in self._listening(event.name):

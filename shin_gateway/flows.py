@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 from multidict import CIMultiDict
 
-from shin_gateway import dialects
+from shin_gateway import call_keys, dialects
 from shin_gateway.call import Call, make_id
 from shin_gateway.destinations import is_address
-from shin_gateway.errors import NotFound
+from shin_gateway.errors import NotFound, Refusal
+from shin_gateway.listening import headers as listener
+from shin_gateway.listening.cors import Rules, is_preflight
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.reply import Reply
 
@@ -74,6 +77,32 @@ def foreign_page() -> http.Response:
     return http.Response.make(403, b"A gateway without users answers no page of another site, and to no public name.")
 
 
+def refused(refusal: Refusal) -> http.Response:
+    """What a proxy's client is told that has not got as far as a call."""
+    headers = {"content-type": "text/plain", **refusal.headers}
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(refusal.retry_after)))
+    return http.Response.make(refusal.status, refusal.message, headers)
+
+
+def preflight(request: http.Request) -> http.Response | None:
+    """The answer to a browser that asks what a page may do, before it is dressed. Nobody upstream is asked."""
+    if not is_preflight(request.method, request.headers):
+        return None
+    response = http.Response.make(204)
+    response.headers.fields = ()
+    return response
+
+
+def dress(flow: http.HTTPFlow, rules: Rules | None) -> None:
+    """Put on a reply of our own listener what is for browsers."""
+    if flow.response is not None and flow.response.status_code != 101:
+        request, fields = flow.request.headers, flow.response.headers.fields
+        flow.response.headers.fields = listener.dressed(fields, rules, request.get("origin"))
+        if rules is not None and is_preflight(flow.request.method, request):
+            flow.response.headers.fields += tuple(rules.preflight(request))
+
+
 def no_websocket() -> http.Response:
     """What makes agents fall back to HTTPS at once; after any other status they try again first."""
     headers = {"upgrade": "HTTP/1.1", "sec-websocket-version": "13"}
@@ -89,13 +118,25 @@ def no_such_path(request: http.Request) -> http.Response:
     return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
 
 
-def pass_by(flow: http.HTTPFlow) -> None:
-    """Take mitmproxy's own way, unread, without what is meant for us alone."""
+def pass_by(flow: http.HTTPFlow, is_ours: Callable[[str], bool]) -> None:
+    """Take mitmproxy's own way, unread, without what is meant for us alone. `is_ours` tells keys of ours."""
     for name in [name for name in flow.request.headers if name.lower().startswith("x-shin-")]:
         del flow.request.headers[name]
+    _drop_keys(flow.request, is_ours)
     length = flow.request.headers.get("content-length", "")
     unknown = "chunked" in flow.request.headers.get("transfer-encoding", "").lower()
+    unknown = unknown or (not length and not flow.request.http_version.startswith("HTTP/1"))
     flow.request.stream = unknown or (length.isdigit() and int(length) > STREAM_THROUGH)
+
+
+def _drop_keys(request: http.Request, is_ours: Callable[[str], bool]) -> None:
+    headers = headers_in(request)
+    if not any(map(is_ours, call_keys.credentials(headers, request.path))):
+        return
+    request.path = call_keys.purge(headers, request.path, is_ours)
+    for name in (*call_keys.CREDENTIAL_HEADERS, call_keys.PROTOCOLS):
+        if name not in headers:
+            request.headers.pop(name, None)
 
 
 def fits(request: http.Request, limit: int) -> bool:

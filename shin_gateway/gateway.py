@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,25 @@ from shin_gateway.addon import Addon, Forward, Services, Stage
 from shin_gateway.admission import Admission, gate
 from shin_gateway.aliases import unfold
 from shin_gateway.call import Call
-from shin_gateway.callers import Callers
 from shin_gateway.config import Config
+from shin_gateway.errors import NotFound
 from shin_gateway.fetching import Fetcher
 from shin_gateway.files.desk import Desk
+from shin_gateway.identity import Identity
+from shin_gateway.identity.opening import open_identity
+from shin_gateway.listening.cors import Rules
 from shin_gateway.model_lists import ModelLists
 from shin_gateway.outcome import Outcome
 from shin_gateway.policy.resolve import Policy, PolicySet, load_policies
+from shin_gateway.pricing import Prices
+from shin_gateway.provider_keys import ProviderKeys
+from shin_gateway.provider_keys.kept import Kept
 from shin_gateway.providers import Providers
 from shin_gateway.registry import Registry
 from shin_gateway.reply import Reply
+from shin_gateway.roles import Roles
 from shin_gateway.stores.state import StateStore
-from shin_gateway.targets import aim, keeper, target_of
+from shin_gateway.targets import aim, keeper, led_to, target_of
 from shin_gateway.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -51,6 +59,7 @@ class LivePolicy:
         innermost: Forward,
     ) -> None:
         self.policy = policy
+        self.cors = Rules(policy.cors) if policy.cors else None
         self._addons = addons
         self._forward = _onion(addons, unfold, find_target, admission, innermost)
         self._in_flight = 0
@@ -142,23 +151,39 @@ class Gateway:
     upstream: Upstream
     home: Path | None = None
     providers: Providers = field(init=False)
-    callers: Callers = field(init=False)
+    identity: Identity = field(init=False)
     policies: PolicySet = field(init=False)
     draining: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.providers = Providers.load(self.config)
-        self.callers = Callers(self.config.users)
+        self._keys = ProviderKeys(self.upstream.post_form, Kept(self.state, self.home))
+        self.providers = Providers.load(self.config, self._keys)
+        self.roles = Roles.load(self.config)
+        self._prices = Prices.of(self.config.prices)
+        self._open = AsyncExitStack()
         self._lists = ModelLists(self.providers, self.config, self.upstream.forward)
         self._desk = Desk(self.providers, self.config, self.state)
         self._admission = Admission(self.state)
         self._live: dict[str, LivePolicy] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether virtual keys can be exchanged for tokens: somebody has to take them."""
+        return any(policy.identifies for policy in self.policies)
+
+    @property
+    def for_others(self) -> bool:
+        """Whether the proxy serves others than whoever runs it, and wants a login of everybody."""
+        return bool(self.config.users) or self.config.listen.proxy_auth == "required"
+
     async def start(self) -> None:
         """Raises PolicyErrors, or whatever keeps an addon from starting."""
         await self.upstream.start()
+        await self._keys.start()
         self._admission.start()
+        opening = open_identity(self.config, self.state, self.upstream.options, self.home)
+        self.identity = await self._open.enter_async_context(opening)
         await self.use(load_policies(self.policy_dirs, self.registry))
 
     async def use(self, policies: PolicySet) -> None:
@@ -195,7 +220,11 @@ class Gateway:
             state=self.state,
             fetcher=lambda limits: Fetcher(limits, self.upstream.options),
             target_of=lambda call: target_of(call, self.providers, self.config),
-            keeper=lambda name: keeper(name, self.providers),
+            led_to=self._led_to,
+            keeper=lambda call, name: keeper(call, name, self.providers),
+            identity=self.identity,
+            roles=self.roles,
+            prices=self._prices,
             home=self.home,
         )
         addons = [line.cls(line.settings, services, line.mode) for line in policy.addons]
@@ -208,6 +237,13 @@ class Gateway:
         if self._lists.takes(call):
             return await self._lists.answer(call)
         return await self.upstream.forward(call)
+
+    def _led_to(self, name: str) -> str:
+        try:
+            row, model = led_to(name, self.providers, self.config)
+        except NotFound:
+            return ""
+        return f"{row.name}/{model}"
 
     def _unfold(self, call: Call) -> None:
         unfold(call, self.config)
@@ -235,8 +271,10 @@ class Gateway:
     async def stop(self) -> None:
         """Let go of everything; calls still in flight are cut."""
         await self._lists.close()
+        await self._keys.close()
         await self.upstream.close()
         retiring = [asyncio.ensure_future(live.retire()) for live in self._live.values()]
         if retiring:
             await asyncio.wait(retiring, timeout=2)
         await self._admission.close()
+        await self._open.aclose()

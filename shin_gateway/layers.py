@@ -36,6 +36,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._http1 import make_error_response
 
 from shin_gateway.connections import CallHttp1Server, CallHttp2Server
+from shin_gateway.listening.limits import ListenLimits
 from shin_gateway.websockets.layer import Say, SocketLayer
 
 QUICK = (HttpRequestHeadersHook, HttpResponseHeadersHook, HttpResponseHook)
@@ -52,6 +53,9 @@ UPGRADE = "shin_upgrade"
 
 UNDECIDED = 131_072
 """Bytes after which a connection must have said what it is: mitmproxy searches all of them anew with each read."""
+
+IGNORED = 64_000_000
+"""Bytes of a body that nobody wants, its request being answered already, after which the connection is ended."""
 
 NAMED_HOSTS = "shin_named"
 """Attribute of a client connection: does a policy name this CONNECT host? Set before CONNECT is handled."""
@@ -100,18 +104,31 @@ class PartReady(events.Event):
     part: bytes
 
 
+@dataclass
+class Overdue(events.Event):
+    """A client has begun something and does not go on with it: a request's head, or the body of one."""
+
+    layer: CallLayer
+    stream: CallStream | None = None
+    """Whose body it is, where others share the connection."""
+
+
 class CallLayer(HttpLayer):
-    """mitmproxy's HTTP layer, with streams of ours and an HTTP/2 connection that says when it has room."""
+    """mitmproxy's HTTP layer, with streams of ours and connections that have bounds and say when they have room."""
+
+    limits = ListenLimits()
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Start):
             alpn, context = self.context.client.alpn, self.context
             if alpn == b"h2":
-                self.connections[context.client] = CallHttp2Server(context.fork())
+                self.connections[context.client] = CallHttp2Server(context.fork(), self.limits)
             elif not is_h3_alpn(alpn):
-                self.connections[context.client] = CallHttp1Server(context.fork())
+                self.connections[context.client] = CallHttp1Server(context.fork(), self.limits)
         if isinstance(event, PartReady | Say):
             yield from self._pass_on(event)
+        elif isinstance(event, Overdue):
+            yield from self._end_overdue(event)
         else:
             yield from super()._handle_event(event)
 
@@ -120,10 +137,23 @@ class CallLayer(HttpLayer):
         if event.stream.context.layers[: len(self.context.layers)] != self.context.layers:
             return
         own = self.streams.get(event.stream.stream_id)
-        if own is event.stream or (own := self._tunnel()) is not None:
+        if own is event.stream or (own := self.tunnel()) is not None:
             yield from self.event_to_child(own, event)
 
-    def _tunnel(self) -> HttpStream | None:
+    def _end_overdue(self, event: Overdue) -> layer.CommandGenerator[None]:
+        if event.layer is not self:
+            if (inside := self.tunnel()) is not None:
+                yield from self.event_to_child(inside, event)
+        elif event.stream is not None:
+            if self.streams.get(event.stream.stream_id) is event.stream:
+                yield from self.event_to_child(event.stream, event)
+        else:
+            if getattr(self.connections[self.context.client], "response", None) is None:
+                yield commands.SendData(self.context.client, make_error_response(408, "The request took too long."))
+            yield commands.CloseConnection(self.context.client)
+
+    def tunnel(self) -> HttpStream | None:
+        """The stream that became something else, through which all there is goes."""
         return next((stream for stream in self.streams.values() if stream.child_layer is not None), None)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
@@ -135,6 +165,13 @@ class CallStream(HttpStream):
     """One request and its answer; a call's answer comes from its delivery, anything else takes mitmproxy's way."""
 
     flow: http.HTTPFlow
+    received = 0
+    """Bytes of the request's body so far."""
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the request's body has not ended yet."""
+        return self.client_state in (self.state_consume_request_body, self.state_stream_request_body)
 
     @property
     def delivery(self) -> Delivery | None:
@@ -175,25 +212,43 @@ class CallStream(HttpStream):
         yield from self.handle_connect_finish()  # type: ignore[no-untyped-call]
 
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        delivery = self.delivery
-        if delivery is not None and isinstance(event, RequestData):
-            yield from self._keep(delivery, event)
-        else:
+        if not isinstance(event, RequestData):
             yield from super().state_consume_request_body(event)
+            return
+        self.received += len(event.data)
+        if (delivery := self.delivery) is not None:
+            yield from self._keep(delivery, event)
+        elif self.flow.response is None:
+            yield from super().state_consume_request_body(event)
+        elif self.received > IGNORED:
+            yield from self._break_off("The body is too large.", ErrorCode.REQUEST_TOO_LARGE)
+
+    def state_stream_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData):
+            self.received += len(event.data)
+        yield from super().state_stream_request_body(event)
 
     def _keep(self, delivery: Delivery, event: RequestData) -> layer.CommandGenerator[None]:
         """Keep a call's body up to the limit, so that the refusal reaches a client that is still sending."""
-        self._received = getattr(self, "_received", 0) + len(event.data)
-        if self._received <= delivery.body_limit:
+        if self.received <= delivery.body_limit:
             self.request_body_buf += event.data
             return
         self.request_body_buf.clear()
         delivery.too_large()
-        if self._received > 8 * delivery.body_limit:
-            error = ResponseProtocolError(self.stream_id, "The body is too large.", ErrorCode.REQUEST_TOO_LARGE)
+        if self.received > 8 * delivery.body_limit:
+            yield from self._break_off("The body is too large.", ErrorCode.REQUEST_TOO_LARGE)
+
+    def _break_off(self, message: str, code: ErrorCode) -> layer.CommandGenerator[None]:
+        """Hear no more of a request."""
+        if delivery := self.delivery:
             delivery.client_left()
-            self.client_state = self.server_state = self.state_errored
-            yield SendHttp(error, self.context.client)
+        upward = self.client_state == self.state_stream_request_body and self.server_state != self.state_errored
+        self.client_state = self.server_state = self.state_errored
+        if upward:
+            error = RequestProtocolError(self.stream_id, message, ErrorCode.CLIENT_DISCONNECTED)
+            yield SendHttp(error, self.context.server)
+        yield SendHttp(ResponseProtocolError(self.stream_id, message, code), self.context.client)
+        yield DropStream(self.stream_id)
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
         delivery = self.delivery
@@ -239,6 +294,8 @@ class CallStream(HttpStream):
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, PartReady):
             yield from self._send_part(event.part)
+        elif isinstance(event, Overdue):
+            yield from self._break_off("The body took too long.", ErrorCode.CANCEL)
         else:
             yield from _without_waiting(super()._handle_event(event))
 
@@ -283,8 +340,9 @@ def _without_waiting(work: layer.CommandGenerator[None]) -> layer.CommandGenerat
         except StopIteration:
             return
         reply = None
-        if run_now is None or not isinstance(command, QUICK) or not run_now(command):
-            reply = yield command
+        left = command if run_now is None or not isinstance(command, QUICK) else run_now(command)
+        if left is not None:
+            reply = yield left
 
 
 class Endless(layer.Layer):
@@ -297,12 +355,13 @@ class Endless(layer.Layer):
             yield commands.CloseConnection(self.context.client)
 
 
-def with_calls(top: layer.Layer | None) -> None:
+def with_calls(top: layer.Layer | None, limits: ListenLimits) -> None:
     """Turn the HTTP layer in a freshly made stack into ours. Nothing has run in it yet, so the class is all."""
     found = top
     while found is not None:
         if type(found) is HttpLayer:
             found.__class__ = CallLayer
+            found.limits = limits  # type: ignore[attr-defined]
             return
         found = getattr(found, "child_layer", None)
 

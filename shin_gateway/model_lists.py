@@ -43,8 +43,8 @@ class ModelLists:
 
     @staticmethod
     def takes(call: Call) -> bool:
-        """Whether it is for us: a list of the gateway's own, and not of one provider or one host."""
-        return call.kind == "models" and call.arrival.origin is None and call.arrival.row is None
+        """Whether it is for us: a list of the gateway's own, and not of one provider, one host or one client's key."""
+        return call.kind == "models" and call.arrival.origin is None and call.arrival.row is None and not call.own_key
 
     async def answer(self, call: Call) -> Reply:
         """The list, the page or the model that the call asks for. Raises Invalid, NotFound, UpstreamFailed, and

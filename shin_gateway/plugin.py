@@ -115,6 +115,7 @@ class Plugin(Bridge):
 
     async def client_connected(self, client: connection.Client) -> None:
         await self._started.wait()
+        super().client_connected(client)
 
     async def done(self) -> None:
         if self._worker is not None and self._started.is_set():

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -73,6 +75,48 @@ class Rates:
         return cost
 
 
+def _dollars(value: object) -> object:
+    return value.removeprefix("$") if isinstance(value, str) else value
+
+
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_dollars),
+    Field(ge=0, le=1_000_000),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["$2.50"]}),
+]
+
+
+class PriceSettings(BaseModel):
+    """US dollars for a million tokens. What is left out costs as much as other input or output."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    input: Dollars
+    """Input."""
+    output: Dollars = Decimal(0)
+    """Output, reasoning included."""
+    cached: Dollars | None = None
+    """Input that the provider read from its prompt cache."""
+    cache_write: Dollars | None = None
+    """Input that the provider wrote to its prompt cache."""
+    cache_write_1h: Dollars | None = None
+    """Input that the provider wrote to its prompt cache for an hour."""
+
+    def rates(self) -> Rates:
+        return Rates(
+            input=self.input / _MILLION,
+            output=self.output / _MILLION,
+            cached=_for_one(self.cached),
+            cache_write=_for_one(self.cache_write),
+            cache_write_1h=_for_one(self.cache_write_1h),
+        )
+
+
+def _for_one(price: Decimal | None) -> Decimal | None:
+    return None if price is None else price / _MILLION
+
+
 class Prices:
     """Prices by the provider's name in the price table and the model's name.
 
@@ -83,6 +127,11 @@ class Prices:
     def __init__(self, overrides: Mapping[str, Rates] | None = None) -> None:
         self._overrides = overrides or {}
 
+    @classmethod
+    def of(cls, settings: Mapping[str, PriceSettings]) -> Self:
+        """With `prices:` of shin.yaml before the table's."""
+        return cls({name: price.rates() for name, price in settings.items()})
+
     @staticmethod
     def load() -> None:
         """Read the table: some tenths of a second, once in a process. Call it off the event loop."""
@@ -90,14 +139,19 @@ class Prices:
 
     def cost(self, provider: str, model: str, usage: Usage, at: datetime | None = None) -> Decimal | None:
         """US dollars for `usage` at the time `at` (now); None, never 0, when the price is unknown."""
+        rates = self.rates(provider, model, usage.input, at)
+        return None if rates is None else rates.cost(usage)
+
+    def rates(self, provider: str, model: str, given: int = 0, at: datetime | None = None) -> Rates | None:
+        """What `given` tokens of input and their output cost each; None when the price is unknown."""
         if self._overrides:
             rates = self._overrides.get(f"{provider}/{model}") or self._overrides.get(model)
             if rates is not None:
-                return rates.cost(usage)
+                return rates
         if not provider or not model or len(model) > _LONGEST_NAME:
             return None
         tariff = _find(provider, model)
-        return None if tariff is None else tariff.rates(usage.input, at).cost(usage)
+        return None if tariff is None else tariff.rates(given, at)
 
 
 class _Tariff:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from shin_gateway.policy.match import HostPattern, HostTable, parse_pattern
 from shin_gateway.policy.paths import PathClass, PathRow, PathTable
 from shin_gateway.policy.positions import Loc, read, validate
-from shin_gateway.secret import SecretRef
+from shin_gateway.provider_keys import OAuth, ProviderKeys
+from shin_gateway.secret import KeyRef, Secret
 from shin_gateway.wording import meant_or_known
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 _ROWS = Path(__file__).with_name("providers.yaml")
 _NAME = re.compile(r"(?!v\d|api$|health$)[a-z][a-z0-9_-]*")
-_OWN = ("hosts", "models", "api_key")
+_OWN = {"hosts": (), "models": (), "api_key": (), "oauth": None}
 """Keys that `like` does not inherit: they say which provider this is, and a key must not reach another's server."""
+_BEARER = ("authorization", "Bearer")
+"""How an access token is shown (RFC 6750 §2.1)."""
 
 
 def _listed(value: Any) -> Any:
@@ -76,7 +79,7 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     like: str | None = None
-    """A row to start from; hosts, models and api_key are not taken over."""
+    """A row to start from; hosts, models, api_key and oauth are not taken over."""
     hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_listed)] = ()
     """Hosts that this row serves when a call comes through the proxy."""
     base_url: Annotated[str, AfterValidator(_url)] | None = None
@@ -85,8 +88,10 @@ class ProviderSettings(BaseModel):
     """The header of the key, and the word before the key."""
     auth_below: dict[str, Annotated[str, AfterValidator(_auth)]] = {}
     """The same for paths that begin so, where they want it otherwise: {/v1beta/openai/: "authorization: Bearer"}."""
-    api_key: Annotated[tuple[SecretRef, ...], BeforeValidator(_listed)] = ()
+    api_key: Annotated[tuple[KeyRef, ...], BeforeValidator(_listed)] = ()
     """Where the key is, one or a list: the first that is there is taken. None: the provider wants no key."""
+    oauth: OAuth | None = None
+    """In place of a key: where access tokens are fetched and for what. They are sent as `authorization: Bearer`."""
     models: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Patterns of models' names by which the gateway finds this row: gpt-*."""
     dialects: dict[str, str] = {}
@@ -105,6 +110,12 @@ class ProviderSettings(BaseModel):
     dialect's own path (/models beside /chat/completions); empty: it has no list that tells what it serves."""
     paths: tuple[PathRow, ...] = ()
     """Path classes tried before the general ones."""
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> ProviderSettings:
+        if self.oauth and self.api_key:
+            raise ValueError("a provider has either api_key or oauth")
+        return self
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,8 @@ class ProviderRow:
     """The word before the key, or empty."""
     auth_below: Mapping[str, tuple[str, str]]
     """Header and word for paths that begin so."""
-    api_key: tuple[SecretRef, ...]
+    api_key: tuple[Secret, ...]
+    """The key or, where tokens are fetched, that which fetches them."""
     models: tuple[str, ...]
     dialects: Mapping[str, str]
     prices: str
@@ -157,10 +169,14 @@ class Providers:
         """`for_model(name) -> ProviderRow | None`; remembered, bounded."""
 
     @classmethod
-    def load(cls, config: Config | None = None) -> Providers:
-        """The built-in rows and those of shin.yaml, which win. The rows were checked when the file was read."""
+    def load(cls, config: Config | None = None, keys: ProviderKeys | None = None) -> Providers:
+        """The built-in rows and those of shin.yaml, which win. The rows were checked when the file was read.
+
+        Without `keys` nobody can be asked with a key that is kept or fetched.
+        """
         written = merged(config.providers if config else {})
-        return cls(_row(name, _inherited(name, written)) for name in written)
+        keys = keys or ProviderKeys()
+        return cls(_row(name, _inherited(name, written), keys) for name in written)
 
     def get(self, name: str) -> ProviderRow | None:
         return self._rows.get(name)
@@ -240,7 +256,10 @@ def _builtin() -> _File:
 
 
 def _over(below: ProviderSettings, above: ProviderSettings) -> ProviderSettings:
-    return below.model_copy(update={key: getattr(above, key) for key in above.model_fields_set})
+    said = {key: getattr(above, key) for key in above.model_fields_set}
+    if above.api_key or above.oauth:
+        said = {"api_key": (), "oauth": None} | said  # the one takes the other's place
+    return below.model_copy(update=said)
 
 
 def _line_of(name: str, rows: Mapping[str, ProviderSettings]) -> list[str]:
@@ -258,19 +277,20 @@ def _inherited(name: str, rows: Mapping[str, ProviderSettings]) -> ProviderSetti
     if not row.like:
         return row
     below = _inherited(row.like, rows)
-    return _over(below.model_copy(update=dict.fromkeys(_OWN, ())), row)
+    return _over(below.model_copy(update=_OWN), row)
 
 
-def _row(name: str, row: ProviderSettings) -> ProviderRow:
-    header, scheme = _header_and_word(row.auth)
+def _row(name: str, row: ProviderSettings, keys: ProviderKeys) -> ProviderRow:
+    header, scheme = _BEARER if row.oauth else _header_and_word(row.auth)
+    auth_below = {} if row.oauth else row.auth_below
     return ProviderRow(
         name=name,
         hosts=tuple(map(parse_pattern, row.hosts)),
         base_url=row.base_url or "",
         auth_header=header,
         auth_scheme=scheme,
-        auth_below={path: _header_and_word(auth) for path, auth in row.auth_below.items()},
-        api_key=row.api_key,
+        auth_below={path: _header_and_word(auth) for path, auth in auth_below.items()},
+        api_key=keys.secrets_of(name, row.api_key, row.oauth),
         models=row.models,
         dialects=row.dialects,
         prices=row.prices,

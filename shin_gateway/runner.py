@@ -14,7 +14,7 @@ from typing import Any
 
 import certifi
 import msgspec
-from mitmproxy import master, options
+from mitmproxy import ctx, master, options
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.server import ConnectionHandler
 
@@ -26,11 +26,15 @@ from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.engine import SharedPortLoop, make_master
 from shin_gateway.gateway import Gateway
 from shin_gateway.lifetime import die_with_parent, say_failed, say_ready
+from shin_gateway.listening.bans import Bans
+from shin_gateway.listening.crowd import Crowd
+from shin_gateway.listening.patrol import Patrol
 from shin_gateway.modes import reverses_to_us_alone, upstream_login
 from shin_gateway.policy.match import GATEWAY, HostPattern
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.policy.watch import PolicyWatcher
 from shin_gateway.stores.heartbeats import Heartbeat
+from shin_gateway.strangers import lets_in
 from shin_gateway.upstream import UpstreamOptions
 
 log = logging.getLogger(__name__)
@@ -80,6 +84,7 @@ class Worker:
         self._authority = Authority(places.home)
         self._watcher: PolicyWatcher
         self._heartbeat: Heartbeat
+        self._patrol: Patrol
         self._renewal: asyncio.Task[None]
 
     def prepare(self) -> None:
@@ -101,6 +106,10 @@ class Worker:
         gateway = await open_gateway(self.places, self.config, upstream_options(self._options))
         self.gateway = self._bridge.gateway = gateway
         self._bridge.diagnostics = Diagnostics(self.places.home)
+        limits = self.config.listen.limits
+        self._bridge.crowd, self._bridge.bans = Crowd(limits), Bans(limits.ban)
+        self._patrol = Patrol(limits, lambda: ctx.master.addons.get("proxyserver").connections.values())
+        self._patrol.start()
         self._watcher = PolicyWatcher(gateway.policy_dirs, gateway.registry, self._use)
         self._watcher.start(gateway.policies)
         self._heartbeat = Heartbeat(gateway.state)
@@ -118,16 +127,27 @@ class Worker:
                 log.error("%s", error)
 
     async def _use(self, policies: PolicySet) -> None:
+        """Raises PermissionError where they would let in strangers that those before kept out."""
+        for host in self._hosts:
+            if (why := lets_in(host, self.config, policies)) and not lets_in(host, self.config, self.gateway.policies):
+                raise PermissionError(why)
         await asyncio.to_thread(self._authority.ensure, policies.hosts)
         await self.gateway.use(policies)
         # Naming confdir again makes mitmproxy read the CA again, which may have been remade.
         self._options.update(allow_hosts=host_expressions(policies), confdir=str(self._authority.folder))
+
+    @property
+    def _hosts(self) -> set[str]:
+        """The addresses that it listens on."""
+        modes = map(mode_specs.ProxyMode.parse, self._options.mode)
+        return {mode.listen_host(self._options.listen_host) or "0.0.0.0" for mode in modes}
 
     async def reload(self) -> None:
         await self._watcher.reload()
 
     async def stop(self) -> None:
         self._renewal.cancel()
+        await self._patrol.stop()
         await self._watcher.stop()
         await self._heartbeat.stop()
         await self.gateway.stop()

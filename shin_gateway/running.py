@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ADMIN_TOKEN = "admin.token"
-"""File under home whose content the admin server takes for a user's secret, where there are users."""
+"""File under home; who can read it may everything in the admin API."""
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
@@ -94,7 +94,7 @@ def reachable(address: str) -> str:
 def is_loopback(host: str) -> bool:
     """Whether nobody but this machine reaches what listens there."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -31,6 +31,7 @@ from shin_gateway.modes import proxy_modes
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.state import StateStore
+from shin_gateway.strangers import lets_in
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ async def _run(options: RunOptions) -> None:
     config = options.places.read()
     policies = load_policies(options.places.policy_dirs(config), options.places.registry(config))
     async with _alone(options.home) as lock:
-        listen = _open_ports(_listen(options, config), config)
+        listen = _open_ports(_listen(options, config), config, policies)
         Authority(options.home).ensure(policies.hosts)
         supervisor = Supervisor(options, config, listen, policies, lock)
         try:
@@ -153,12 +154,10 @@ def _listen(options: RunOptions, config: Config) -> Listen:
     return config.listen.model_copy(update={name: value for name, value in said.items() if value is not None})
 
 
-def _open_ports(listen: Listen, config: Config) -> Listen:
+def _open_ports(listen: Listen, config: Config, policies: PolicySet) -> Listen:
     """The ports made definite, and known to be free: SO_REUSEPORT would share them with a stranger of ours."""
-    if not running.is_loopback(listen.host) and not config.users:
-        raise CannotStart(
-            f"listening on {listen.host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
-        )
+    if why := lets_in(listen.host, config, policies):
+        raise CannotStart(why)
     with contextlib.ExitStack() as probes:  # all at once, so that no two get the same free one
         ports = {name: _free_port(probes, listen.host, getattr(listen, name), name) for name in _PORTS}
     return listen.model_copy(update=ports)

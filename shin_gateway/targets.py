@@ -7,13 +7,14 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from multidict import CIMultiDict
 
+from shin_gateway.call_keys import CREDENTIAL_HEADERS, credential, without_keys
 from shin_gateway.errors import Invalid, NotFound, Unavailable, Unsupported
 from shin_gateway.providers import ProviderRow, Providers, Quirks
-from shin_gateway.secret import SecretMissing, SecretRef
+from shin_gateway.secret import FetchedSecret, Secret, SecretMissing, SecretRef
 from shin_gateway.translation.dialects import COUNTING, others
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
     from shin_gateway.call import Call
     from shin_gateway.config import Config
-
-CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-"""Where clients put a key. On the way from the gateway these hold a key of ours, which no provider may see."""
-
-KEYS_IN_QUERY = ("key", "api-key")
-"""Where programs in browsers put it: Google's and Azure's."""
 
 PROVIDER = "x-shin-provider"
 """The header by which a call that names no model says whom it is for."""
@@ -36,6 +31,7 @@ _FOUND_LATER = ("models", "file", "batch")
 _MODEL_OPTIONAL = ("image", "moderation", "realtime")
 _KEPT = (".files", ".batches")
 """Dialects about no model."""
+_NOT_KEPT = "Nothing is kept here: the policy lacks the addon conversation."
 _LONGEST_NAME = 100
 _VERSION = re.compile(r"/(v\d\w*)/")
 _REST = re.compile(r"(?:.*?/v1(?:beta/openai)?|/openai/deployments/[^/]+)?/(.*)", re.IGNORECASE | re.DOTALL)
@@ -61,7 +57,7 @@ class Target:
     auth_scheme: str
     auth_below: Mapping[str, tuple[str, str]]
     """Another header and word for paths below `base_url` that begin so."""
-    secret: SecretRef | None
+    secret: Secret | None
     own_key: bool
     """Whether the client's own credentials go to the provider, untouched."""
     prices: str
@@ -74,8 +70,23 @@ class Target:
         """The URL for a call whose path, query included, is `path`. Escapes stay as the client wrote them."""
         path, _, query = path.partition("?")
         below = self._below(path)
-        query = query if self.own_key else _without_key(query)
+        query = query if self.own_key else without_keys(query)
         return _joined(self.base_url, below) + (f"?{query}" if query else "")
+
+    @property
+    def fetches(self) -> bool:
+        """Whether its key is one that has to be fetched."""
+        return isinstance(self.secret, FetchedSecret) and not self.own_key
+
+    async def ready(self) -> None:
+        """Have a key to `authorize` with. Raises Unavailable."""
+        if isinstance(self.secret, FetchedSecret) and not self.own_key:
+            await self.secret.ready()
+
+    def answered(self, status: int) -> None:
+        """The provider has answered so: a fetched key that it refuses is fetched again."""
+        if status == 401 and isinstance(self.secret, FetchedSecret) and not self.own_key:
+            self.secret.refused()
 
     def authorize(self, headers: CIMultiDict[str], path: str = "") -> None:
         """Put the target's key in the place of the client's, for a call to `path`. Raises Unavailable when it has gone
@@ -119,50 +130,87 @@ def target_of(call: Call, providers: Providers, config: Config) -> Target | None
     `find_target`."""
     arrival = call.arrival
     if arrival.origin is not None:
-        return target_for_origin(arrival.origin, arrival.row or providers.generic)
+        return _target_at_host(call, arrival.origin, arrival.row or providers.generic, providers)
     if arrival.row is not None:
-        return _gateway_target(arrival.row)
+        return _gateway_target(arrival.row, own=own_secret(call))
+    if call.kind == "models" and call.own_key:
+        return _gateway_target(_row_by_default(call, providers, config), own=own_secret(call))
     if call.kind in _FOUND_LATER:
         return None
     if call.kind == "stored":
-        raise NotFound("Nothing is kept here: the policy lacks the addon conversation.")
+        raise NotFound(_NOT_KEPT)
     if not call.model and call.kind in _MODEL_OPTIONAL:
         return target_by_default(call, providers, config)
-    return find_target(call.model, call.dialect.name, call.kind, providers, config)
+    return find_target(call.model, call.dialect.name, call.kind, providers, config, own_secret(call))
 
 
-def find_target(model: str, dialect: str, kind: str, providers: Providers, config: Config) -> Target:
+def _target_at_host(call: Call, origin: str, row: ProviderRow, providers: Providers) -> Target:
+    """Where the client went by itself: with its own key, or with ours in the place of one that is ours."""
+    if call.own_key:
+        return target_for_origin(origin, row)
+    if call.kind == "stored":  # under our key it is everybody's
+        raise NotFound(_NOT_KEPT)
+    if row is providers.generic or not _trusted(origin, row):
+        raise _misconfigured("The gateway has no key for this host; call it with a key of its own.", "no_credential")
+    return _make(row, base_url=origin, secret=_secret(row))
+
+
+def _trusted(origin: str, row: ProviderRow) -> bool:
+    """Whether our key may go there: to the row's own address, or encrypted to a host that the row names outright. Names
+    that only fit a pattern may be anybody's."""
+    parts, own = urlsplit(origin), urlsplit(row.base_url)
+    if (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
+        return True
+    named = any(pattern.name == parts.hostname and pattern.port in (None, 443) for pattern in row.hosts)
+    return named and parts.scheme == "https" and parts.port is None
+
+
+def own_secret(call: Call) -> SecretRef | None:
+    """The client's own key, where a call that came to the gateway is to be asked with it."""
+    if not call.own_key or call.arrival.origin is not None:
+        return None
+    return OwnSecret(credential(call.headers, call.path))
+
+
+def find_target(
+    model: str, dialect: str, kind: str, providers: Providers, config: Config, own: SecretRef | None = None
+) -> Target:
     """The target for a model's name as a client of the gateway writes it: an alias, `provider/model`, or a name that
-    a provider's patterns know. Raises Invalid, NotFound, Unsupported, Unavailable."""
+    a provider's patterns know; asked with the key `own` where there is one. Raises Invalid, NotFound, Unsupported,
+    Unavailable."""
     if not model:
         raise Invalid('The call names no model; set "model".', param="model")
     row, name = led_to(model, providers, config)
     spoken = _spoken(row, dialect, kind)
     if spoken is None:
         raise Unsupported(_unspoken(model, dialect, row), param="model")
-    return _gateway_target(row, name, spoken, row.dialects[spoken])
+    return _gateway_target(row, name, spoken, row.dialects[spoken], own)
 
 
 def target_by_default(call: Call, providers: Providers, config: Config) -> Target:
     """The target of a call that names no model: the provider that the header PROVIDER names, else the first that speaks
     the call's dialect and has a key. Raises Invalid, Unsupported, Unavailable."""
+    return target_at(_row_by_default(call, providers, config), call.dialect.name, own_secret(call))
+
+
+def _row_by_default(call: Call, providers: Providers, config: Config) -> ProviderRow:
     dialect, name = call.dialect.name, call.headers.get(PROVIDER, "")
     if name:
         row = providers.get(name)
         if row is None:
             raise Invalid(f"{PROVIDER}: should be one of {_names(providers)}.", param=PROVIDER)
-        return target_at(row, dialect)
-    row = next((row for row in providers if dialect in row.dialects and in_use(row, config)), None)
+        return row
+    row = next((row for row in providers if dialect in row.dialects and (call.own_key or in_use(row, config))), None)
     if row is None:
         raise _misconfigured(f"No provider that speaks the dialect {dialect} has a key.", "no_credential")
-    return target_at(row, dialect)
+    return row
 
 
-def target_at(row: ProviderRow, dialect: str) -> Target:
+def target_at(row: ProviderRow, dialect: str, own: SecretRef | None = None) -> Target:
     """A provider for a call that is about no model. Raises Unsupported, Unavailable."""
     if dialect not in row.dialects:
         raise Unsupported(f"The provider {row.name} cannot be asked in the dialect {dialect}.", param=PROVIDER)
-    return _gateway_target(row, dialect=dialect, path=row.dialects[dialect])
+    return _gateway_target(row, dialect=dialect, path=row.dialects[dialect], own=own)
 
 
 def _spoken(row: ProviderRow, dialect: str, kind: str) -> str | None:
@@ -187,10 +235,10 @@ def lister(row: ProviderRow, dialect: str) -> Target:
     return _gateway_target(row, dialect=dialect)
 
 
-def keeper(name: str, providers: Providers) -> Target | None:
+def keeper(call: Call, name: str, providers: Providers) -> Target | None:
     """The provider of this name, asked about what it keeps; None where there is none any more. Raises Unavailable."""
     row = providers.get(name)
-    return None if row is None else _gateway_target(row)
+    return None if row is None else _gateway_target(row, own=own_secret(call))
 
 
 def in_use(row: ProviderRow, config: Config) -> bool:
@@ -226,11 +274,13 @@ def _find_row(model: str, providers: Providers) -> tuple[ProviderRow, str]:
     return row, model
 
 
-def _gateway_target(row: ProviderRow, model: str = "", dialect: str = "", path: str = "") -> Target:
+def _gateway_target(
+    row: ProviderRow, model: str = "", dialect: str = "", path: str = "", own: SecretRef | None = None
+) -> Target:
     if not row.base_url:
         message = f"The provider {row.name} has no base_url; set providers.{row.name}.base_url in shin.yaml."
         raise _misconfigured(message, "no_base_url")
-    return _make(row, model=model, dialect=dialect, path=path, secret=_secret(row))
+    return _make(row, model=model, dialect=dialect, path=path, secret=own or _secret(row))
 
 
 def _make(
@@ -240,7 +290,7 @@ def _make(
     dialect: str = "",
     path: str = "",
     base_url: str = "",
-    secret: SecretRef | None = None,
+    secret: Secret | None = None,
     own_key: bool = False,
 ) -> Target:
     return Target(
@@ -262,7 +312,7 @@ def _make(
     )
 
 
-def _secret(row: ProviderRow) -> SecretRef | None:
+def _secret(row: ProviderRow) -> Secret | None:
     """The first key that is there; None when the provider wants none."""
     for secret in row.api_key:
         if secret.present():
@@ -273,7 +323,28 @@ def _secret(row: ProviderRow) -> SecretRef | None:
     raise _misconfigured(f"The gateway has no key for the provider {row.name}: {wanted} is not there.", "no_credential")
 
 
-def _read(secret: SecretRef, provider: str) -> str:
+class OwnSecret(SecretRef):
+    """The key that a client of the gateway brought for its provider."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def read_text(self) -> str:
+        if not self._key:
+            raise SecretMissing(f"{self} is missing")
+        return self._key
+
+    def __str__(self) -> str:
+        return "the client's own key"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _read(secret: Secret, provider: str) -> str:
     try:
         return secret.read()
     except SecretMissing as error:
@@ -305,12 +376,6 @@ def _joined(base: str, below: str) -> str:
         if ends[-length:] == starts[:length]:
             return base + below[sum(len(part) + 1 for part in starts[:length]) :]
     return base + below
-
-
-def _without_key(query: str) -> str:
-    if not query:
-        return ""
-    return "&".join(one for one in query.split("&") if unquote(one.partition("=")[0]) not in KEYS_IN_QUERY)
 
 
 def _short(name: str) -> str:

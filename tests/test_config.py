@@ -61,7 +61,8 @@ def test_everything_that_it_may_say(file: Path) -> None:
     assert config.listen.proxy_port == 9080
     assert config.stores.state.read() == "redis://10.0.0.5:6379/0"
     assert str(config.stores.analytics) == "env:CLICKHOUSE_URL"
-    assert config.users == {"ann": SecretRef("file:/run/secrets/ann"), "007": SecretRef("env:BOND")}
+    secrets = {name: (str(user.secret), user.roles) for name, user in config.users.items()}
+    assert secrets == {"ann": ("file:/run/secrets/ann", ("admin",)), "007": ("env:BOND", ("admin",))}
     assert config.policies == (file.parent / "policies", Path("/etc/shin/policies"))
     assert config.addons == (file.parent / "my-addons",)
     assert config.upstream.ca == file.parent / "roots.pem"
@@ -99,7 +100,7 @@ WRONG = [
     ("stores: {state: 'redis://:hunter2@h'}", "1:17: a URL with a password in it is written by reference, env:NAME or file:/path"),
     ("stores: {state: 'redis+sentinel://h/s?sentinel_password=hunter2'}", "1:17: a URL with a password in it is written by reference, env:NAME or file:/path"),
     ("stores: {state: hunter2}", "1:17: is not a URL"),
-    ("providers: {openai: {api_key: sk-hunter2}}", "1:31: write where the secret is, env:NAME or file:/path, not the secret itself"),
+    ("providers: {openai: {api_key: sk-hunter2}}", "1:31: write where the secret is, env:NAME, file:/path or kept:NAME, not the secret itself"),
     ("providers: {openai: {base_url: 'https://k:hunter2@h'}}", "1:32: a URL of a provider carries no credentials; write api_key: env:NAME"),
     ("providers: {openai: {base_url: api.example}}", "1:32: should be the start of a URL, like https://api.example.com/v1"),
     ("providers: {lab: {like: opnai}}", '1:25: unknown provider "opnai"; did you mean "openai"?'),

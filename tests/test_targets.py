@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from multidict import CIMultiDict
 
-from shin_gateway.arrivals import at_gateway
+from shin_gateway.arrivals import at_gateway, at_host
 from shin_gateway.call import Call
 from shin_gateway.config import Config
 from shin_gateway.errors import Invalid, NotFound, Refusal, Unavailable, Unsupported
 from shin_gateway.policy import Policy, load_policies
+from shin_gateway.policy.paths import PathTable
 from shin_gateway.providers import Providers
 from shin_gateway.registry import Registry
-from shin_gateway.targets import Target, aim, find_target, in_use, led_to, lister, name_of, target_for_origin
+from shin_gateway.targets import Target, aim, find_target, in_use, led_to, lister, name_of, target_for_origin, target_of
 
 KEYS = {
     "OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-ant", "GOOGLE_API_KEY": "goog", "OPENROUTER_API_KEY": "sk-or",
@@ -320,3 +323,73 @@ def test_the_name_that_leads_to_a_providers_model() -> None:
         assert name_of(model, providers.get(row), providers, named) == name
         found, there = led_to(name, providers, named)
         assert (found.name, there) == (row, model)
+
+
+# ── through the proxy with a key of ours ────────────────────────────────────────────────────────
+
+
+def at(scheme: str, host: str, port: int, path: str, config: Config = NONE, provider: str = "generic") -> Call:
+    providers = Providers.load(config)
+    policy = replace(load_policies([], Registry.load()).policies[0], provider=provider, paths=PathTable(()))
+    request = SimpleNamespace(scheme=scheme, host=host, port=port, path=path)
+    arrival = at_host(providers, policy, "GET" if "resp_" in path else "POST", request)
+    assert arrival is not None
+    call = Call(
+        method="POST", headers=CIMultiDict({"x-api-key": "sk-shin-x"}), arrival=arrival, host=host, policy=policy
+    )
+    call.own_key = False
+    call.target = target_of(call, providers, config)
+    return call
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "header", "key"),
+    [
+        ("api.openai.com", "/v1/chat/completions", "authorization", "Bearer sk-openai"),
+        ("api.anthropic.com", "/v1/messages?beta=true&key=sk-shin-x", "x-api-key", "sk-ant"),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-2.5-pro:generateContent",
+            "x-goog-api-key",
+            "goog",
+        ),
+        ("openrouter.ai", "/api/v1/chat/completions", "authorization", "Bearer sk-or"),
+    ],
+)
+def test_our_key_in_the_place_of_one_of_ours(host: str, path: str, header: str, key: str) -> None:
+    call = at("https", host, 443, path)
+    assert call.target is not None
+    headers = call.headers.copy()
+    call.target.authorize(headers, path)
+    assert dict(headers) == {header: key}
+    assert call.target.url(path) == f"https://{host}{path.replace('&key=sk-shin-x', '')}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "provider"),
+    [
+        ("http", "api.openai.com", 80, "generic"),
+        ("http", "api.openai.com", 443, "generic"),
+        ("https", "api.openai.com", 8443, "generic"),
+        ("https", "mallory.openai.azure.com", 443, "generic"),
+        ("https", "mallory.example", 443, "openai"),
+        ("https", "mallory.example", 443, "generic"),
+    ],
+)  # fmt: skip
+def test_our_key_goes_nowhere_else(scheme: str, host: str, port: int, provider: str) -> None:
+    with pytest.raises(Unavailable, match="no key for this host"):
+        at(scheme, host, port, "/v1/chat/completions", provider=provider)
+
+
+def test_our_key_goes_to_the_address_that_shin_yaml_says() -> None:
+    own = config(providers={"azure_openai": {"base_url": "https://mine.openai.azure.com/openai/v1"},
+                            "lab": {"like": "openai", "base_url": "http://127.0.0.1:9001/v1", "api_key": "env:OPENAI_API_KEY"}})  # fmt: skip
+    assert at("https", "mine.openai.azure.com", 443, "/openai/v1/chat/completions", own).target is not None
+    assert at("http", "127.0.0.1", 9001, "/v1/chat/completions", own).target is not None
+    with pytest.raises(Unavailable):
+        at("https", "theirs.openai.azure.com", 443, "/openai/v1/chat/completions", own)
+
+
+def test_what_is_kept_under_our_key_is_not_everybodys() -> None:
+    with pytest.raises(NotFound):
+        at("https", "api.openai.com", 443, "/v1/responses/resp_1")

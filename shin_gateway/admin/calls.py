@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from shin_gateway.admin.parts import Parts
+from shin_gateway.admin.permissions import needs
 from shin_gateway.stores.errors import StoreTimeout
 from shin_gateway.stores.queries import MAX_CALLS, CallFilter
 
@@ -181,14 +182,14 @@ class UsageShown(_Shown):
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["calls"])
 
-    @routes.get("/calls")
+    @routes.get("/calls", dependencies=[needs("calls.read")])
     async def calls(wanted: Annotated[CallsWanted, Query()]) -> CallsShown:
         """Recent calls, newest first. A call is here within about a second after its end."""
         found = await _within(parts.analytics.calls(CallFilter(**wanted.model_dump())))
         shown = [CallShown.model_validate(one) for one in found]
         return CallsShown(calls=shown, next=shown[-1].id if len(shown) == wanted.limit else None)
 
-    @routes.get("/usage")
+    @routes.get("/usage", dependencies=[needs("calls.read")])
     async def usage(wanted: Annotated[UsageWanted, Query()]) -> UsageShown:
         """Calls, tokens and cost a day, kept longer than the calls themselves; at most 366 days at once."""
         since, until = wanted.days(datetime.now(UTC).date())

@@ -21,10 +21,12 @@ Json = Mapping[str, Any]
 def page(api: Json) -> str:
     """HTML from an OpenAPI 3.1 description."""
     info, schemas = api["info"], api["components"]["schemas"]
-    operations = [(path, operation) for path, methods in api["paths"].items() for operation in methods.values()]
-    links = "".join(f'<li><a href="#{_id(path)}">{escape(path)}</a></li>' for path, _ in operations)
+    operations = [
+        (method, path, operation) for path, methods in api["paths"].items() for method, operation in methods.items()
+    ]
+    links = "".join(f'<li><a href="#{_id(path)}">{escape(path)}</a></li>' for path in api["paths"])
     types = "".join(f'<li><a href="#{_id(name)}">{escape(name)}</a></li>' for name in sorted(schemas))
-    sections = "".join(_operation(path, operation) for path, operation in operations)
+    sections = "".join(_operation(*one, first=one[0] == next(iter(api["paths"][one[1]]))) for one in operations)
     described = "".join(_schema(name, schemas[name]) for name in sorted(schemas))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -36,14 +38,22 @@ def page(api: Json) -> str:
 """
 
 
-def _operation(path: str, operation: Json) -> str:
-    asked = operation.get("parameters", [])
+def _operation(method: str, path: str, operation: Json, *, first: bool) -> str:
+    """`first`: of those of its path, which the links lead to."""
+    asked = [one for one in operation.get("parameters", []) if one["in"] == "query"]
     rows = (_row(one["name"], _said(one["schema"]), one.get("description", ""), one["required"]) for one in asked)
     replies = "".join(_reply(status, reply) for status, reply in operation["responses"].items())
-    return f"""<section id="{_id(path)}"><h3><span class="method">GET</span> <code>{escape(path)}</code></h3>
-{_text(operation.get("description", ""))}{_table("Query", rows) if asked else ""}
+    id = f' id="{_id(path)}"' if first else ""
+    return f"""<section{id}><h3><span class="method">{escape(method.upper())}</span> <code>{escape(path)}</code></h3>
+{_text(operation.get("description", ""))}{_table("Query", rows) if asked else ""}{_body(operation)}
 <table class="replies"><thead><tr><th>Status</th><th>Reply</th><th></th></tr></thead><tbody>{replies}</tbody></table>
 </section>"""
+
+
+def _body(operation: Json) -> str:
+    contents = operation.get("requestBody", {}).get("content", {}).values()
+    types = " ".join(_type(_said(one["schema"])) for one in contents)
+    return f"<p>Body: {types}</p>" if types else ""
 
 
 def _reply(status: str, reply: Json) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shin_gateway.admin.credentials import Credentials
+from shin_gateway.admin.permissions import CHALLENGE, NOBODY, UNKNOWN, Asker
 from shin_gateway.admin.problems import problem
-from shin_gateway.secret import SecretMissing, SecretRef
+from shin_gateway.errors import Unauthenticated, Unavailable
+from shin_gateway.stores.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,19 @@ HEADERS = {
 
 
 class Guard:
-    """Stands around the whole application, so that its errors pass here too."""
+    """Stands around the whole application, so that its errors pass here too.
 
-    def __init__(self, app: ASGIApp, users: Mapping[str, SecretRef], names: frozenset[str] | None) -> None:
-        """`names`: the only names, beside addresses, that Host may hold; None where any will do."""
+    Routes find who asks as `request.state.asker`, and look themselves whether he may: `permissions.needs`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, credentials: Credentials, closed: Callable[[], bool], names: frozenset[str] | None
+    ) -> None:
+        """`closed`: whether everybody has to say who he is. `names`: the only names, beside addresses, that Host may
+        hold; None where any will do."""
         self._app = app
-        self._users = users
+        self._credentials = credentials
+        self._closed = closed
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,34 +55,38 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        app = self._refusal(scope["path"], Headers(scope=scope)) or self._app
-        await app(scope, receive, with_headers)
+        found = await self._look(scope["path"], Headers(scope=scope))
+        if isinstance(found, Asker):
+            scope.setdefault("state", {})["asker"] = found
+            await self._app(scope, receive, with_headers)
+        else:
+            await found(scope, receive, with_headers)
 
-    def _refusal(self, path: str, headers: Headers) -> ASGIApp | None:
+    async def _look(self, path: str, headers: Headers) -> Asker | ASGIApp:
+        """Who asks, or why he gets no answer."""
         if self._names is not None and not _is_ours(headers.get("host", ""), self._names):
             # A page whose name leads to 127.0.0.1 (DNS rebinding) is a stranger, however near it seems.
             return problem(421, "This server does not go by that name: ask it by its address, or as localhost.")
-        if self._users and path not in OPEN and not self._knows(headers.get("authorization", "")):
-            challenge = {"www-authenticate": 'Bearer realm="Shin Gateway"'}
-            return problem(401, "Send `Authorization: Bearer` with the secret of a user in shin.yaml.", challenge)
-        return None
+        if path in OPEN:
+            return NOBODY
+        authorization = headers.get("authorization", "")
+        if not authorization and not self._closed():
+            return NOBODY
+        try:
+            asker = await self._credentials.asker_of(_bearer(authorization))
+        except Unauthenticated as refusal:
+            return problem(401, refusal.message, CHALLENGE)
+        except (StoreError, Unavailable) as error:
+            log.warning("who asks could not be looked up: %s", error)
+            return problem(503, "Who you are cannot be looked up now.", {"retry-after": "5"})
+        return asker or problem(401, UNKNOWN, CHALLENGE)
 
-    def _knows(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        given = token.strip().encode("latin-1")  # the bytes as they came
-        same = [hmac.compare_digest(secret, given) for secret in self._secrets()]  # all of them, whichever it is
-        return any(same)
 
-    def _secrets(self) -> list[bytes]:
-        secrets = []
-        for name, reference in self._users.items():
-            try:
-                secrets.append(reference.read().encode())
-            except SecretMissing as error:
-                log.warning("user %s cannot be let in: %s", name, error)
-        return secrets
+def _bearer(authorization: str) -> str:
+    """The token as it came, "" where it is none of this scheme (RFC 6750)."""
+    scheme, _, token = authorization.partition(" ")
+    # A header's bytes, which Starlette reads as latin-1.
+    return token.strip().encode("latin-1").decode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else ""
 
 
 def _is_ours(host: str, names: frozenset[str]) -> bool:

@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from shin_gateway.admin import outward, policy_changes
 from shin_gateway.admin.late import LateAnalytics
 from shin_gateway.assembly import Places, state_url
 from shin_gateway.config import Config
+from shin_gateway.identity import Identity
+from shin_gateway.identity.opening import open_identity
+from shin_gateway.keys import Registrar
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.policy.watch import PolicyWatcher
+from shin_gateway.roles import Roles
 from shin_gateway.stores.analytics import Analytics, open_analytics
 from shin_gateway.stores.errors import CommandError, StoreError
 from shin_gateway.stores.row_queue import STREAM
@@ -42,14 +47,21 @@ class Parts:
     shipper: Shipper
     shipping: asyncio.Task[None]
     """Runs until the end. If it ends before, something is wrong with us, not with a store."""
+    roles: Roles
+    identity: Identity
+    """Who asks the admin API, where it is not this machine's owner."""
+    registrar: Registrar
+    home: Path | None = None
+    """Where this installation keeps its files."""
 
-    def use(self, policies: PolicySet) -> None:
-        self.policies = policies
+    async def use(self, policies: PolicySet) -> None:
+        before, self.policies = self.policies, policies
+        await policy_changes.note(self.state, policies, before)
 
 
 @contextlib.asynccontextmanager
 async def open_parts(places: Places, config: Config) -> AsyncIterator[Parts]:
-    """Raises StoreError, PolicyErrors, RegistryError, SecretMissing."""
+    """Raises StoreError, PolicyErrors, RegistryError, SecretMissing, OSError."""
     registry = places.registry(config)
     policies = load_policies(places.policy_dirs(config), registry)
     async with contextlib.AsyncExitStack() as stack:
@@ -60,7 +72,11 @@ async def open_parts(places: Places, config: Config) -> AsyncIterator[Parts]:
         shipper = Shipper(state, analytics)
         shipping = asyncio.create_task(shipper.run(), name="shipper")
         stack.push_async_callback(_finish, state, shipper, shipping)
-        parts = Parts(state, analytics, policies, shipper, shipping)
+        options = outward.options(config, places.home)
+        identity = await stack.enter_async_context(open_identity(config, state, options, places.home))
+        roles, registrar = Roles.load(config), Registrar(state)
+        parts = Parts(state, analytics, policies, shipper, shipping, roles, identity, registrar, places.home)
+        await policy_changes.note(state, policies)
         watcher = PolicyWatcher(places.policy_dirs(config), registry, parts.use)
         watcher.start(policies)
         stack.push_async_callback(watcher.stop)

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from shin_gateway.admin.parts import Parts
+from shin_gateway.admin.permissions import needs
 from shin_gateway.policy.files import AddonLine
 from shin_gateway.policy.model import Limits, Timeouts
 from shin_gateway.policy.resolve import Policy
@@ -65,7 +66,7 @@ class PoliciesShown(_Shown):
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["policies"])
 
-    @routes.get("/policies")
+    @routes.get("/policies", dependencies=[needs("policies.read")])
     async def policies() -> PoliciesShown:
         """Every policy with its hosts and its chain, as the files say now; a wrong file leaves the last good ones."""
         current = parts.policies

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
-import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from shin_gateway.admin.app import make_app
+from shin_gateway.admin.bounds import Bounds, bounded_protocol
+from shin_gateway.admin.credentials import local_token
 from shin_gateway.admin.parts import open_parts
 from shin_gateway.assembly import Places, make_home
 from shin_gateway.config import Config
-from shin_gateway.running import ADMIN_TOKEN, is_loopback
-from shin_gateway.secret import SecretRef
+from shin_gateway.listening.limits import ListenLimits
+from shin_gateway.policy.resolve import load_policies
+from shin_gateway.running import is_loopback
 from shin_gateway.stores.embedded import EmbeddedState
+from shin_gateway.strangers import lets_in
 
 GRACE = 2
 """Seconds that answers under way get to end."""
@@ -66,11 +67,13 @@ async def run(
     `host` and `port` win over the configuration; port 0 takes a free one. Raises as `serve`.
     """
     host = host or config.listen.host
-    _refuse_strangers(host, config)
+    if why := await asyncio.to_thread(_lets_in, host, places, config):
+        raise CannotListen(errno.EACCES, why)
     ended = _until_signal()
     with open_port(host, config.listen.admin_port if port is None else port) as listening:
         async with open_parts(places, config) as parts:
-            server = make_server(make_app(parts, config.users | local_user(config, places.home), host), ready)
+            app = make_app(parts, local_token(places.home), host)
+            server = make_server(app, ready, config.listen.limits)
             answering = asyncio.create_task(server.serve(sockets=[listening]), name="admin API")
             try:
                 await asyncio.wait([ended, answering, parts.shipping], return_when=asyncio.FIRST_COMPLETED)
@@ -79,11 +82,11 @@ async def run(
                 await answering
 
 
-def _refuse_strangers(host: str, config: Config) -> None:
-    if not is_loopback(host) and not config.users:
-        raise CannotListen(
-            errno.EACCES, f"listening on {host} lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
-        )
+def _lets_in(host: str, places: Places, config: Config) -> str:
+    """Why not to listen there; "" where nothing speaks against it."""
+    if is_loopback(host) or config.users:
+        return ""
+    return lets_in(host, config, load_policies(places.policy_dirs(config), places.registry(config)))
 
 
 def open_port(host: str, port: int) -> socket.socket:
@@ -126,23 +129,12 @@ class _Server(uvicorn.Server):
             self._ready(listening.getsockname())
 
 
-def local_user(config: Config, home: Path) -> dict[str, SecretRef]:
-    """Who can read the home folder may ask: `shin tail` and `shin doctor` take the token that is written there."""
-    if not config.users:
-        return {}
-    token = home / ADMIN_TOKEN
-    token.unlink(missing_ok=True)
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(32))
-    return {"this machine": SecretRef(f"file:{token}")}
-
-
-def make_server(app: ASGIApp, ready: Ready) -> uvicorn.Server:
+def make_server(app: ASGIApp, ready: Ready, limits: ListenLimits = ListenLimits()) -> uvicorn.Server:  # noqa: B008
     """A server that calls `ready` with each of its addresses; `should_exit` ends it."""
     config = uvicorn.Config(
-        app,
-        http="h11",
+        Bounds(app, limits),
+        http=bounded_protocol(limits),
+        h11_max_incomplete_event_size=limits.head,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -7,6 +7,7 @@ all of them in one atomic step (lua/enter.lua). Amounts are whole numbers: calls
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,6 +25,7 @@ MOST = 2**52
 """The largest limit and amount: what comes out of twice as much is still exact in the store's scripts."""
 
 _MICRO = 1_000_000
+_MILLI = 1000
 
 
 class ClaimMode(enum.IntEnum):
@@ -37,7 +39,7 @@ class ClaimMode(enum.IntEnum):
 class Limit(NamedTuple):
     """One limit as the store's scripts know it. Made once by `bucket`, `window` or `allowance`, not for every call."""
 
-    kind: Literal["bucket", "window", "allowance"]
+    kind: Literal["bucket", "window", "allowance", "places"]
     id: str
     """Part of the key: two limits that count apart have different ids."""
     numbers: tuple[int | float, ...]
@@ -46,8 +48,13 @@ class Limit(NamedTuple):
 
 
 def bucket(id: str, amount: int, seconds: float, burst: float = 1.0) -> Limit:
-    """`amount` in `seconds` come back evenly; `burst` times as much fits into the bucket."""
-    return Limit("bucket", f"b:{id}", (seconds * _MICRO / amount, max(1, round(amount * burst))))
+    """`amount` in `seconds` come back evenly; `burst` times as much fits into the bucket.
+
+    The store counts in whole microseconds: what comes back less often than once a millisecond does so a fraction of one
+    later; what comes back more often is counted exactly to a microsecond's worth for each call.
+    """
+    each = seconds * _MICRO / amount
+    return Limit("bucket", f"b:{id}", (math.ceil(each) if each >= _MILLI else each, max(1, round(amount * burst))))
 
 
 def window(id: str, amount: int, seconds: float, name: str = "") -> Limit:

@@ -12,13 +12,17 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shin_gateway.admission import scripts
+from shin_gateway.admission.alerts import tell
 from shin_gateway.admission.claims import Claim, ClaimMode, Standing
+from shin_gateway.admission.places import Alone, PlaceClaim, enforced
+from shin_gateway.admission.waiting import Waiting
 from shin_gateway.errors import Refusal, Unavailable
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
@@ -44,7 +48,7 @@ _UNSETTLED = 10_000
 _MICRO = 1e-6
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(tuple[int, list[tuple[float, float, float, float]]]).decode
+_unpack = msgspec.msgpack.Decoder(tuple[int, list[tuple[float, float, float, float]], int]).decode
 
 
 class Admission:
@@ -55,6 +59,8 @@ class Admission:
         self._enter = state.script(scripts.load("enter"))
         self._leave = state.script(scripts.load("leave"))
         self._beat = state.script(scripts.load("beat"))
+        self._waiting = Waiting(state, self.worker)
+        self._alone = Alone()
         self._held: set[str] = set()
         """Reservations that were asked for and not settled yet."""
         self._unsettled: dict[str, bytes] = {}
@@ -70,6 +76,7 @@ class Admission:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
+        await self._waiting.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
 
@@ -98,9 +105,8 @@ class Admission:
             raise
         except StoreError as error:
             self._held.discard(name)  # should it have been taken after all, the next beat finds it
-            _without_store(claims, error)
-            return None
-        refused, standings = _unpack(reply)
+            return await self._without_store(call, error)
+        refused, standings, waits = _unpack(reply)
         for claim, (wait, used, limit, reset) in zip(claims, standings, strict=True):
             seconds = wait * _MICRO if wait > 0 else wait
             claim.standing = Standing(seconds, int(used), int(limit), reset * _MICRO)
@@ -109,9 +115,53 @@ class Admission:
         if refused:
             self._held.discard(name)
             return claims[refused - 1]
+        places = enforced(claims)
+        if waits:
+            try:
+                late = await self._wait(name, call, places)
+            except StoreError as error:
+                return await self._without_store(call, error)
+            if late is not None:
+                return late
+        if places:
+            self._alone.note(places)
+            call.on_end(lambda *_: self._alone.give_back(places))
         if settles:
             call.on_end(lambda call, outcome: self._settle(name, claims, call, outcome))
         return None
+
+    async def _wait(self, name: str, call: Call, places: Sequence[PlaceClaim]) -> PlaceClaim | None:
+        """Until a reservation has its places; the one that did not come in time, having let go of everything."""
+        started = time.perf_counter()
+        first = min(places, key=lambda claim: claim.line.max_wait)
+        try:
+            first.place = await self._waiting.turn(name, first.line.max_wait)
+        except BaseException:  # the caller left, or the store did
+            self._later(self._send(name, b""))
+            raise
+        finally:
+            call.outcome.timings.queued += time.perf_counter() - started
+        if not first.place:
+            return None
+        self._later(self._send(name, b""))
+        return first
+
+    async def _without_store(self, call: Call, error: StoreError) -> PlaceClaim | None:
+        """Go on without reservations, but not with more calls at once than this worker alone may have. Raises
+        Unavailable where a claim must not go unasked."""
+        _allow_without_store(call.claims, error)
+        places = enforced(call.claims)
+        if not places:
+            return None
+        call.note(places="alone")
+        started = time.perf_counter()
+        try:
+            late = await self._alone.take(places)
+        finally:
+            call.outcome.timings.queued += time.perf_counter() - started
+        if late is None:
+            call.on_end(lambda *_: self._alone.give_back(places))
+        return late
 
     async def _reserve(self, name: str, claims: Sequence[Claim]) -> bytes:
         packed = _pack([claim.packed() for claim in claims])
@@ -136,7 +186,7 @@ class Admission:
 
     async def _send(self, name: str, truths: bytes) -> None:
         try:
-            await self._leave([self._key], [scripts.PREFIX, self.worker, name, truths])
+            tell(await self._leave([self._key], [scripts.PREFIX, self.worker, name, truths]) or ())
         except StoreError:
             if len(self._unsettled) < _UNSETTLED:
                 self._unsettled[name] = truths
@@ -191,7 +241,7 @@ def _refusal(call: Call, claim: Claim) -> Refusal:
     return refusal
 
 
-def _without_store(claims: Sequence[Claim], error: StoreError) -> None:
+def _allow_without_store(claims: Sequence[Claim], error: StoreError) -> None:
     """Raises Unavailable where a claim must not go unasked."""
     strict = next(
         (claim for claim in claims if claim.on_store_error == "refuse" and claim.mode is ClaimMode.ENFORCE), None

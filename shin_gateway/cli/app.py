@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shin_gateway.cli import authority, client, doctor, policies, serve, tail
+from shin_gateway.cli import authority, budget, client, credentials, dlq, doctor, keys, policies, serve, tail
 from shin_gateway.cli.options import Failed
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, client, authority, policies, tail, doctor):
+for group in (serve, client, authority, policies, keys, budget, credentials, dlq, tail, doctor):
     group.register(app)
 
 # An exception of one of these kinds can only have been raised if its module is loaded, so none is imported for it.

@@ -75,8 +75,7 @@ class Crossing:
             place = media.place_of(body, wanted[0].url)
             why = f"{place}: the model takes no URLs; put the file itself into the call."
             raise Invalid(why, code="invalid_media", param=place)
-        caller = self.call.caller
-        await self.fetcher.inline(wanted, body, f"{caller.kind}:{caller.name}")
+        await self.fetcher.inline(wanted, body, self.call.caller.tenant)
         return sum(len(one.data) + len(one.text) for one in wanted)
 
     async def _back(self, reply: Reply, chat: Chat, body: Json) -> Reply:
@@ -148,7 +147,7 @@ class Crossing:
 
     def _failed(self, failure: Failure) -> bytes:
         call = self.call
-        refusal = errors.refusal_of(failure, call.target is not None and call.target.own_key)
+        refusal = errors.refusal_of(failure, call.own_key)
         return call.dialect.error_part(refusal, call.id, self._stream_type())
 
 

@@ -27,7 +27,7 @@ def refusal_of(failure: Failure, own_key: bool) -> Refusal:
 
 def put(reply: Reply, call: Call, failure: Failure) -> Reply:
     """`reply`, whose whole body was an error of the target's, as an error of the client's dialect."""
-    refusal = refusal_of(failure, call.target is not None and call.target.own_key)
+    refusal = refusal_of(failure, call.own_key)
     body = call.dialect.error_body(refusal, call.id)
     if reply.streamed:
         reply.close()

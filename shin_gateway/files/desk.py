@@ -19,13 +19,22 @@ from shin_gateway.files.sight import Sight
 from shin_gateway.providers import Providers
 from shin_gateway.reply import Reply
 from shin_gateway.stores.state import StateStore
-from shin_gateway.targets import PROVIDER, Target, aim, find_target, led_to, target_at, target_by_default
+from shin_gateway.targets import (
+    PROVIDER,
+    Target,
+    aim,
+    find_target,
+    led_to,
+    own_secret,
+    target_at,
+    target_by_default,
+)
 
 KINDS = ("file", "batch")
 
 
 class Desk:
-    """Takes the calls of KINDS that came to the gateway."""
+    """Takes the calls of KINDS that are asked with a key of ours, and all that came to the gateway."""
 
     def __init__(self, providers: Providers, config: Config, state: StateStore) -> None:
         self._providers = providers
@@ -34,19 +43,20 @@ class Desk:
 
     @staticmethod
     def takes(call: Call) -> bool:
-        return call.kind in KINDS and call.arrival.origin is None
+        return call.kind in KINDS and (call.arrival.origin is None or not call.own_key)
 
     async def answer(self, call: Call, forward: Forward) -> Reply:
         """Raises Refusal."""
         sight = await Sight.of(call, self._owners, await _asked(call))
         if call.target is None:
             call.target = await self._target(call, sight)
-        sight.check(call.target.provider)
+        if not call.own_key:  # else it is an account of the client's
+            sight.check(call.target.provider)
         reply = await forward(call)
         if reply.status >= 300:
             return reply
         bring_home(call, call.target, reply)
-        if call.method == "GET" and not ids.in_path(call.path):
+        if call.method == "GET" and not ids.in_path(call.path) and not call.own_key:
             return await sight.listed(reply, forward)
         await sight.note(reply)
         return reply
@@ -60,7 +70,7 @@ class Desk:
             return target_by_default(call, self._providers, self._config)
         row = next((row for name in sight.providers if (row := self._providers.get(name)) is not None), None)
         if row is not None:
-            return target_at(row, call.dialect.name)
+            return target_at(row, call.dialect.name, own_secret(call))
         return await self._by_model(call) or target_by_default(call, self._providers, self._config)
 
     async def _by_model(self, call: Call) -> Target | None:
@@ -73,7 +83,8 @@ class Desk:
         return await self._of_models(call, named) if named else None
 
     def _of_one_model(self, call: Call, model: str) -> Target:
-        target = find_target(model, call.dialect.name, call.kind, self._providers, self._config)
+        own = own_secret(call)
+        target = find_target(model, call.dialect.name, call.kind, self._providers, self._config, own)
         if target.model != model:
             call.asked_model = call.asked_model or model
             call.rename_model(target.model)
@@ -84,7 +95,7 @@ class Desk:
         rows = {row for row, _ in found.values()}
         if len(rows) > 1:
             raise Invalid("The models of one batch have to be of one provider.", param="requests.params.model")
-        target = target_at(rows.pop(), call.dialect.name)
+        target = target_at(rows.pop(), call.dialect.name, own_secret(call))
         names = {one: name for one, (_, name) in found.items() if name != one}
         if names:
             call.body = await aside(call.body, lambda body: models.renamed(body, names))

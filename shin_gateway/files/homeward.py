@@ -27,7 +27,7 @@ _RESULTS = re.compile(rb'("results_url"\s*:\s*")https?://[^/"\\]+(?=/)')
 def bring_home(call: Call, target: Target, reply: Reply) -> None:
     """Have such URLs name the gateway, as the client calls it, and the same provider."""
     home = _home(call, target)
-    if not home:
+    if not home or call.arrival.origin is not None:
         return
     for name in _HEADERS:
         if url := reply.headers.get(name):
@@ -47,7 +47,7 @@ def _home(call: Call, target: Target) -> str:
 
 def _upload_url(url: str, home: str, call: Call, target: Target) -> str:
     parts = urlsplit(url)
-    if parts.netloc != urlsplit(target.base_url).netloc:
+    if parts.netloc != urlsplit(target.base_url).netloc or call.own_key:  # nobody else could vouch for the client
         return url
     below = parts.path + (f"?{parts.query}" if parts.query else "")
     with suppress(SecretMissing):

@@ -22,7 +22,7 @@ Known = Mapping[str, Mapping[str, str]]
 
 
 def tenant_of(caller: Caller) -> str:
-    return hashlib.sha256(f"{caller.kind}\0{caller.name}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return hashlib.sha256(caller.tenant.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 class Owners:

@@ -11,23 +11,26 @@ import binascii
 import hashlib
 import hmac
 import time
-from typing import Literal, cast
+
+import msgspec
 
 from shin_gateway.call import Call
-from shin_gateway.caller import Caller
-from shin_gateway.secret import SecretMissing, SecretRef
+from shin_gateway.caller import Caller, Kind
+from shin_gateway.secret import Secret, SecretMissing
 
 LIFE = 86_400
 """Seconds."""
 
 _NAME = "shin_ticket"
-_KINDS = ("user", "key", "anonymous")
+_SAID = ("name", "kind", "user", "team", "project", "key", "roles", "tags")
+"""What a ticket says of the caller. What a virtual key grants beside concerns models and other calls."""
+_Said = tuple[str, Kind, str, str, str, str, tuple[str, ...], tuple[str, ...]]
 
 
-def with_ticket(url: str, caller: Caller, secret: SecretRef) -> str:
+def with_ticket(url: str, caller: Caller, secret: Secret) -> str:
     """`url`, a path with its query, with a ticket for this caller at its end. Raises SecretMissing."""
-    whose = base64.urlsafe_b64encode(f"{caller.kind}:{caller.name}".encode()).decode().rstrip("=")
-    said = f"{int(time.time()) + LIFE}.{whose}"
+    whose = base64.urlsafe_b64encode(msgspec.json.encode([getattr(caller, name) for name in _SAID])).decode()
+    said = f"{int(time.time()) + LIFE}.{whose.rstrip('=')}"
     return f"{url}{'&' if '?' in url else '?'}{_NAME}={said}.{_signature(url, said, secret)}"
 
 
@@ -47,12 +50,12 @@ def holder(call: Call) -> Caller | None:
     return caller
 
 
-def _signature(url: str, said: str, secret: SecretRef) -> str:
-    key = hashlib.sha256(b"shin upload\0" + secret.read().encode()).digest()
+def _signature(url: str, said: str, secret: Secret) -> str:
+    key = hashlib.sha256(b"shin upload\0" + secret.lasting().encode()).digest()
     return hmac.new(key, f"{said}\0{url}".encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
-def _is_signed(url: str, said: str, signature: str, secret: SecretRef) -> bool:
+def _is_signed(url: str, said: str, signature: str, secret: Secret) -> bool:
     try:
         right = _signature(url, said, secret)
     except SecretMissing:
@@ -64,8 +67,8 @@ def _read(said: str) -> Caller | None:
     """What a signed ticket says; None for one whose time is over."""
     until, _, whose = said.partition(".")
     try:
-        kind, _, name = base64.urlsafe_b64decode(whose + "=" * (-len(whose) % 4)).decode().partition(":")
-        good = int(until) > time.time() and kind in _KINDS
-    except (ValueError, binascii.Error):
+        told = msgspec.json.decode(base64.urlsafe_b64decode(whose + "=" * (-len(whose) % 4)), type=_Said)
+        good = int(until) > time.time()
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
         return None
-    return Caller(name, cast(Literal["user", "key", "anonymous"], kind)) if good else None
+    return Caller(**dict(zip(_SAID, told, strict=True))) if good else None

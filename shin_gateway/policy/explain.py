@@ -37,6 +37,8 @@ def _keys(policy: Policy) -> Iterator[str]:
     yield _row("limits", f"body {policy.limits.body:,} bytes", policy)
     yield _row("websocket", policy.websocket, policy)
     yield _row("proxy_auth", policy.proxy_auth, policy)
+    if policy.cors:
+        yield _row("cors", ", ".join(policy.cors.origins), policy)
     yield _row("provider", policy.provider, policy)
     if policy.paths.rows:
         yield _row("paths", f"{len(policy.paths.rows)} of its own", policy)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from shin_gateway.listening.cors import Cors
 from shin_gateway.policy.match import parse_pattern
 from shin_gateway.policy.paths import PathRow
 from shin_gateway.units import Duration, Size
@@ -65,6 +66,8 @@ class PresetFile(_Part):
     """How long each phase may take."""
     limits: Limits = Limits()
     """Sizes beyond which a call is refused."""
+    cors: Cors | None = None
+    """Which web pages may ask the gateway listener. It means nothing for other hosts."""
     provider: str = "generic"
     """The row of providers that serves those of the hosts that no row names."""
     paths: tuple[PathRow, ...] = ()
@@ -79,5 +82,5 @@ class PolicyFile(PresetFile):
     `gateway` is our own gateway listener."""
 
 
-SINGLE_KEYS = ("websocket", "proxy_auth", "timeouts", "limits", "provider", "paths")
+SINGLE_KEYS = ("websocket", "proxy_auth", "timeouts", "limits", "cors", "provider", "paths")
 """Keys that one file sets as a whole; the nearest file wins."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from shin_gateway.listening.cors import Cors
 from shin_gateway.policy.files import AddonLine, Off, Source, read_layer
 from shin_gateway.policy.match import GATEWAY, HostPattern, HostTable, parse_pattern
 from shin_gateway.policy.model import SINGLE_KEYS, Limits, PresetFile, Timeouts
@@ -32,11 +34,26 @@ class Policy:
     proxy_auth: Literal["optional", "required"]
     timeouts: Timeouts
     limits: Limits
+    cors: Cors | None
     provider: str
     paths: PathTable
     origins: Mapping[str, str]
     """Where each single key was set (`timeouts` → `openai.yaml:9:1`); those at their defaults are not in it."""
     digest: str
+
+    @cached_property
+    def identifies(self) -> bool:
+        """Whether an addon says who is calling."""
+        return any(line.cls.identifies for line in self._enforced)
+
+    @cached_property
+    def demands_key(self) -> bool:
+        """Whether nobody is served without a key or token of ours."""
+        return any(line.cls.demands_key(line.settings) for line in self._enforced)
+
+    @property
+    def _enforced(self) -> list[AddonLine]:
+        return [line for line in self.addons if line.mode == "enforce"]
 
 
 class PolicySet:

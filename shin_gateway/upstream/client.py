@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from multidict import CIMultiDict
@@ -16,8 +17,9 @@ from yarl import URL
 
 from shin_gateway.call import Call
 from shin_gateway.dialects.parts import MAX_PART
-from shin_gateway.errors import Unavailable, Unsupported, UpstreamTimeout
+from shin_gateway.errors import TooLarge, Unavailable, Unsupported, UpstreamTimeout
 from shin_gateway.outcome import Timings
+from shin_gateway.provider_keys.grants import Form
 from shin_gateway.reply import Reply
 from shin_gateway.upstream.exchange import SHUTTING_DOWN, Attempt, Exchange, framer_of, streamed, whole
 from shin_gateway.upstream.failures import as_refusals
@@ -26,6 +28,14 @@ from shin_gateway.upstream.options import UpstreamOptions
 from shin_gateway.upstream.sending import data_of, headers_of
 from shin_gateway.upstream.sessions import open_session
 from shin_gateway.upstream.tls import client_certificate, make_context
+
+LONGEST_FORM_REPLY = 65536
+_FORM_HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "identity",
+    "content-type": "application/x-www-form-urlencoded",
+    "user-agent": "shin-gateway",
+}
 
 
 class Upstream:
@@ -90,8 +100,10 @@ class Upstream:
     async def _send(self, call: Call) -> aiohttp.ClientResponse:
         assert self._session is not None and call.target is not None
         url = URL(call.target.url(call.path), encoded=True)
+        if call.target.fetches:
+            await call.target.ready()
         _CURRENT.set(call.outcome.timings)
-        return await self._session.request(
+        answer = await self._session.request(
             call.method,
             url,
             headers=headers_of(call),
@@ -102,6 +114,28 @@ class Upstream:
             ssl=self._context(url.host or "") if url.scheme == "https" else True,
             timeout=_timeout(call.policy.timeouts.connect),
         )
+        if answer.status == 401:
+            call.target.answered(401)
+        return answer
+
+    async def post_form(self, form: Form) -> tuple[int, bytes]:
+        """Ask a token server, on the way that calls take; gives status and body. The caller bounds the wait.
+
+        Raises UpstreamFailed, UpstreamTimeout, and TooLarge for a body of more than `LONGEST_FORM_REPLY`.
+        """
+        assert self._session is not None
+        url = URL(form.url, encoded=True)
+        with as_refusals:
+            async with self._session.post(
+                url,
+                headers={**_FORM_HEADERS, **form.headers},
+                data=urlencode(form.fields).encode(),
+                allow_redirects=False,
+                proxy=self.options.proxy,
+                proxy_auth=self.options.login,
+                ssl=self._context(url.host or "") if url.scheme == "https" else True,
+            ) as answer:
+                return answer.status, await _bounded(answer)
 
     async def open_socket(
         self,
@@ -143,6 +177,15 @@ class Upstream:
         if key not in self._contexts:
             self._contexts[key] = make_context(self.options, certificate)
         return self._contexts[key]
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    while chunk := await answer.content.readany():
+        body += chunk
+        if len(body) > LONGEST_FORM_REPLY:
+            raise TooLarge("The answer to a form is too long.")
+    return body
 
 
 def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:

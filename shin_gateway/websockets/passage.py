@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from shin_gateway.call import Call
+from shin_gateway.call_keys import CREDENTIAL_HEADERS, KEY_PROTOCOL
 from shin_gateway.delivery import Delivery
 from shin_gateway.dialects.realtime import Messages
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
-from shin_gateway.targets import CREDENTIAL_HEADERS, Target
+from shin_gateway.targets import Target
 from shin_gateway.upstream import Upstream, as_refusals
 from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets.carriage import GONE, NORMAL, PING, POLICY, Client
@@ -30,8 +31,6 @@ UNSENT = 1_000_000
 """Bytes of a client's messages that may wait for the provider before we read no more of them."""
 FLUSH = 2.0
 """Seconds that a client's last words have to get to the provider."""
-_KEY = "openai-insecure-api-key."
-"""A subprotocol by which programs in browsers, which cannot set headers, say their key."""
 
 
 class Listener(Client, Protocol):
@@ -54,7 +53,7 @@ class Passage:
         """The connection's call; `begin` sets it."""
         self._upstream = upstream
         self._protocols = protocols
-        self._key = next((one.removeprefix(_KEY) for one in protocols if one.startswith(_KEY)), "")
+        self._key = next((one.removeprefix(KEY_PROTOCOL) for one in protocols if one.startswith(KEY_PROTOCOL)), "")
         self._compress = compress
         self._provider: ProviderSocket | None = None
         self._incoming: Incoming | None = None
@@ -80,7 +79,6 @@ class Passage:
         self.delivery = delivery
         headers = delivery.call.headers
         headers.popall("accept-encoding", None)
-        headers.popall("sec-websocket-protocol", None)
         said = delivery.call.arrival.origin is not None or any(name in headers for name in CREDENTIAL_HEADERS)
         if self._key and not said:
             headers["authorization"] = f"Bearer {self._key}"
@@ -89,7 +87,7 @@ class Passage:
     async def open(self, call: Call) -> Reply:
         """Ask the call's target. Its refusal comes as it would over HTTPS. Raises UpstreamFailed, UpstreamTimeout."""
         assert call.target is not None
-        headers = headers_for(call.target, handshake_headers(call.headers))
+        headers = await headers_for(call.target, handshake_headers(call.headers))
         call.outcome.attempts += 1
         started = time.perf_counter()
         try:
@@ -104,7 +102,7 @@ class Passage:
 
     def _offer(self, target: Target) -> list[str]:
         """The subprotocols for the provider: a key among them is for us, where the provider gets one of ours."""
-        return [one for one in self._protocols if target.own_key or not one.startswith(_KEY)]
+        return [one for one in self._protocols if target.own_key or not one.startswith(KEY_PROTOCOL)]
 
     def _reply(self, provider: ProviderSocket, call: Call) -> Reply:
         self._incoming = Incoming(provider, call)

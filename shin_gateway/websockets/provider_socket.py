@@ -14,6 +14,7 @@ from shin_gateway.call import Call
 from shin_gateway.stream import Broken
 from shin_gateway.targets import Target
 from shin_gateway.upstream import HOP_BY_HOP, Upstream
+from shin_gateway.upstream.handshakes import HandshakeRefused
 
 HEARTBEAT = 30.0
 """Seconds between pings; an upstream that does not answer one in half of that is gone."""
@@ -105,12 +106,16 @@ async def connect(
             return ProviderSocket(
                 await upstream.open_socket(url, headers, HEARTBEAT, protocols=protocols, compress=compress)
             )
+    except HandshakeRefused as refused:
+        call.target.answered(refused.status)
+        raise
     finally:
         call.outcome.timings.connect += time.perf_counter() - began
 
 
-def headers_for(target: Target, headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """The client's headers with the target's credential. Raises Unavailable when that has gone meanwhile."""
+async def headers_for(target: Target, headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """The client's headers with the target's credential. Raises Unavailable where that cannot be had."""
+    await target.ready()
     out = headers.copy()
     if not target.own_key:
         out.popall("cookie", None)  # of our own address, which other programs share

@@ -14,9 +14,7 @@ from multidict import CIMultiDict
 from shin_gateway import flows
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import Call
-from shin_gateway.caller import Caller
 from shin_gateway.delivery import Room
-from shin_gateway.errors import Refusal
 from shin_gateway.gateway import Gateway, LivePolicy
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.websockets.carriage import GOING_AWAY, INTERNAL, Carriage
@@ -37,9 +35,9 @@ GOODBYE = 3.0
 class Sockets:
     """The WebSockets that are open."""
 
-    def __init__(self, known: Callable[[connection.Client], Caller | None]) -> None:
-        self._known = known
-        """Who a connection is from, where the proxy was told."""
+    def __init__(self, introduce: Callable[[Call, connection.Client], None]) -> None:
+        self._introduce = introduce
+        """Says on a call whom it is from."""
         self._open: set[Carriage | Passage] = set()
 
     def accept(self, flow: http.HTTPFlow, gateway: Gateway, live: LivePolicy, arrival: Arrival) -> Upgrade | None:
@@ -64,10 +62,7 @@ class Sockets:
             call = Call(
                 method="POST", headers=headers.copy(), arrival=arrival, host=name, policy=live.policy, raw_body=body
             )
-            try:
-                call.caller = self._known(client) or gateway.callers.by_credential(call)
-            except Refusal as refusal:
-                call.refusal = refusal
+            self._introduce(call, client)
             return call
 
         origin, wanted = arrival.origin, flows.headers_in(flow.request)

@@ -104,7 +104,7 @@ class UpstreamSocket:
         self.close()
         self._at = target
         try:
-            self._socket = await connect(self._upstream, call, headers_for(target, self._headers))
+            self._socket = await connect(self._upstream, call, await headers_for(target, self._headers))
         except HandshakeRefused as refused:
             self._refuse(refused.status in NEVER)
         except TimeoutError:

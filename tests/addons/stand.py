@@ -108,15 +108,15 @@ class Stand:
         self._addons = addons
         self.gateway: Gateway
 
-    async def start(self, addons: str, more: str = "") -> None:
-        """`addons`: lines of YAML. `more`: other keys of the policy."""
+    async def start(self, addons: str, more: str = "", **config: Any) -> None:
+        """`addons`: lines of YAML. `more`: other keys of the policy. `config`: keys of shin.yaml."""
         lines = "".join(f"  {line}\n" for line in addons.splitlines())
         (self._policies / "gateway.yaml").write_text(f"hosts: [gateway]\naddons:\n{lines}{more}\n")
         keys = {"api_key": "env:SHIN_TEST_KEY"}
         rows = {"openai": "/v1", "anthropic": "", "gemini": "", "openrouter": "/api/v1", "ollama": "/v1"}
         providers = {name: {"base_url": self.provider.url + path, **keys} for name, path in rows.items()}
         self.gateway = Gateway(
-            config=Config.model_validate({"providers": providers}),
+            config=Config.model_validate({"providers": providers, **config}),
             registry=Registry.load(self._addons),
             policy_dirs=[self._policies],
             state=self.state,

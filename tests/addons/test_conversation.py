@@ -241,6 +241,36 @@ async def test_with_another_key_nothing_is_found(talk: Talk, monkeypatch: pytest
     assert (await talk.ask("Two?", first)).status == 400
 
 
+@both_ways
+async def test_what_an_older_key_has_sealed_goes_on(talk: Talk, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    old, new = "a master key for tests; long enough", "another master key for tests; long enough"
+    monkeypatch.setenv("SHIN_MASTER_KEY", old)
+    await talk.start()
+    first = reply_of(await talk.ask("One?", stream=stream))["id"]
+    name = (await talk.get(CONVERSATIONS, "POST", {"items": [{"role": "user", "content": "Before."}]})).json()["id"]
+    await talk.stand.stop()
+    monkeypatch.setenv("SHIN_MASTER_KEY", new)
+    monkeypatch.setenv("SHIN_MASTER_KEY_OLD", old)
+    await talk.start()
+    second = reply_of(await talk.ask("Two?", first, stream=stream))["id"]
+    await talk.ask("Three?", second, stream=stream)
+    assert texts(talk.sent["input"]) == ["One?", "Answer 1.", "Two?", "Answer 2.", "Three?"]
+    assert (await talk.get(f"{RESPONSES}/{first}")).json()["id"] == first
+    await talk.ask("And now?", conversation=name, stream=stream)
+    assert texts(talk.sent["input"]) == ["Before.", "And now?"]
+    assert len((await talk.get(f"{CONVERSATIONS}/{name}/items")).json()["data"]) == 3
+    assert (await talk.get(f"{CONVERSATIONS}/{name}", "DELETE")).status == 200
+    assert (await talk.get(f"{CONVERSATIONS}/{name}")).status == 404
+    assert (await talk.ask("Two?", first, caller="bob")).status == 400
+    third = reply_of(await talk.ask("Anew?", stream=stream))["id"]
+    await talk.stand.stop()
+    monkeypatch.delenv("SHIN_MASTER_KEY_OLD")
+    await talk.start()
+    assert (await talk.ask("Two?", first)).status == 400
+    await talk.ask("Still?", third)
+    assert texts(talk.sent["input"]) == ["Anew?", "Answer 5.", "Still?"]
+
+
 async def test_a_history_that_is_too_long(talk: Talk) -> None:
     await talk.start("{limit: 1kB, items: 3}")
     first = reply_of(await talk.ask("x" * 700))["id"]
@@ -664,20 +694,20 @@ async def test_holders_of_keys_are_told_apart_by_the_whole_key(talk: Talk) -> No
     await talk.start()
 
     async def listed(key: str) -> int:
-        delivery = talk.stand.call(b"", f"{CONVERSATIONS}/{name}", method="GET", headers={"authorization": key})
-        delivery.call.caller = Caller("key-0123456789ab", "key")
+        delivery = talk.stand.call(b"", f"{CONVERSATIONS}/{name}", method="GET")
+        delivery.call.caller = Caller("key-0123456789ab", "key", key=key)
         reply = await delivery.answer()
         assert reply is not None
         delivery.sent()
         return reply.status
 
-    made = talk.stand.call({}, CONVERSATIONS, headers={"authorization": "Bearer one"})
-    made.call.caller = Caller("key-0123456789ab", "key")
+    made = talk.stand.call({}, CONVERSATIONS)
+    made.call.caller = Caller("key-0123456789ab", "key", key="one")
     reply = await made.answer()
     assert reply is not None
     name = json.loads(reply.raw_body)["id"]
     made.sent()
-    assert [await listed("Bearer one"), await listed("Bearer two")] == [200, 404]
+    assert [await listed("one"), await listed("two")] == [200, 404]
 
 
 async def test_what_a_provider_sends_back_in_pieces_is_kept_as_the_client_got_it(talk: Talk) -> None:

@@ -15,8 +15,10 @@ from tests.provider import Answer, FakeProvider, Stop
 
 NAMED = "/openai/v1/chat/completions"
 SETTINGS = {
+    "budget": "budgets: [{limit: $100/day}, {limit: 10M tokens/24h rolling, per: everyone}]",
     "log": "bodies: all",
     "parameters": "defaults: {temperature: 0.5}, caps: {max_tokens: 4096, n: 1}",
+    "rate_limit": "requests: 1000/min, tokens: 10M/min",
     "retry": "first_wait: 1ms",
     "swap_words": "words: {Falcon: Sparrow}",
 }

@@ -242,7 +242,8 @@ async def test_an_unknown_price_is_unknown(stand: Stand) -> None:
 
 
 async def test_prices_of_ones_own(stand: Stand) -> None:
-    await stand.start("meter: {prices: {llama3: {input: $2, output: 1.5}, openai/gpt-4o: {input: $0}}}")
+    prices = {"llama3": {"input": "$2", "output": 1.5}, "openai/gpt-4o": {"input": "$0"}}
+    await stand.start("meter: on", prices=prices)
     assert (await stand.ask(chat(model="ollama/llama3"))).outcome.cost == Decimal("0.0000325")
     assert (await stand.ask(chat())).outcome.cost == 0
 

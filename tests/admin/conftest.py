@@ -19,8 +19,10 @@ import pytest
 
 from shin_gateway.admin import server
 from shin_gateway.admin.app import make_app
+from shin_gateway.admin.credentials import local_token
 from shin_gateway.admin.parts import Parts, open_parts
 from shin_gateway.assembly import Places
+from shin_gateway.running import ADMIN_TOKEN
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.rows import CallRow
 from shin_gateway.stores.state import StateStore
@@ -63,10 +65,14 @@ class Answer:
         return self.headers.get_content_type()
 
 
-def fetch(port: int, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+def fetch(
+    port: int, path: str, method: str = "GET", headers: Mapping[str, str] | None = None, body: object = None
+) -> Answer:
+    """`body` is sent as JSON."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    data, kind = (None, {}) if body is None else (json.dumps(body), {"content-type": "application/json"})
     try:
-        connection.request(method, path, headers=dict(headers or {}))
+        connection.request(method, path, data, {**kind, **(headers or {})})
         reply = connection.getresponse()
         return Answer(reply.status, reply.headers, reply.read())
     finally:
@@ -112,6 +118,14 @@ class Running:
 
     port: int
     parts: Parts
+    token: str = ""
+    """This machine's own."""
+
+    async def ask(self, method: str, path: str, body: object = None, bearer: str | None = None) -> Answer:
+        """As this machine's owner, or with another secret; "" with none."""
+        secret = self.token if bearer is None else bearer
+        headers = {"authorization": f"Bearer {secret}"} if secret else {}
+        return await asyncio.to_thread(fetch, self.port, path, method, headers, body)
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         return await asyncio.to_thread(fetch, self.port, path, method, headers)
@@ -126,10 +140,9 @@ async def running(places: Places, host: str = "127.0.0.1") -> AsyncIterator[Runn
     config = places.read()
     address: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     async with open_parts(places, config) as parts:
-        users = config.users | server.local_user(config, places.home)
-        made = server.make_server(make_app(parts, users, host), address.set_result)
+        made = server.make_server(make_app(parts, local_token(places.home), host), address.set_result)
         answering = asyncio.create_task(made.serve(sockets=[server.open_port("127.0.0.1", 0)]))
-        yield Running((await address)[1], parts)
+        yield Running((await address)[1], parts, (places.home / ADMIN_TOKEN).read_text())
         made.should_exit = True
         await answering
 

@@ -193,7 +193,8 @@ def test_an_upstream_proxy_whose_secret_is_missing(tmp_path: Path) -> None:
 
 def test_strangers_need_users(run: Shin) -> None:
     assert run.refused("--host", "0.0.0.0") == (
-        "shin: listening on 0.0.0.0 lets others in: name users in shin.yaml first, or listen on 127.0.0.1"
+        "shin: listening on 0.0.0.0 lets others in: name users in shin.yaml, or have everybody show a key (`auth: on` "
+        "in the policy of the gateway and `listen: {proxy_auth: required}` in shin.yaml), or listen on 127.0.0.1"
     )
 
 

@@ -74,8 +74,8 @@ def test_a_policy_needs_hosts_and_a_preset_has_none(write: Write, base: Path, re
     write("policies/presets/b.yaml", "hosts: [x.example]\n")
     assert [str(one) for one in check([Path("policies")], registry, base)] == [
         'policies/a.yaml:1:1: missing key "hosts"',
-        'policies/presets/b.yaml:1:1: unknown key "hosts"; known: addons, extends, limits, paths, provider, '
-        "proxy_auth, timeouts, websocket",
+        'policies/presets/b.yaml:1:1: unknown key "hosts"; known: addons, cors, extends, limits, paths, '
+        "provider, proxy_auth, timeouts, websocket",
     ]
 
 

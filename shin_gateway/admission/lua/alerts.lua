@@ -1,14 +1,22 @@
--- Says once for each level, and again when a limit was raised, that so much of a budget is spent.
-local function alert(claim, spent, limit, ends)
+-- Says once for each level, and again when a limit was raised, that so much of a budget is spent. Returns the level.
+local function alert(claim, spent, limit, ends, before)
   local level = 0
   for _, one in ipairs(LEVELS) do
     if spent * 100 >= limit * one then level = one end
   end
-  local before = tonumber(redis.call('HGET', claim[KEY], 'l')) or 0
-  if level == before then return end
-  redis.call('HSET', claim[KEY], 'l', level)
   if level > before then
-    redis.call('XADD', PREFIX .. 'alerts', 'MAXLEN', '~', 1000, '*', 'budget', claim[#claim], 'level', level,
-      'spent', whole(spent), 'limit', whole(limit), 'ends', whole(ends))
+    local fields = {'budget', claim[#claim], 'key', string.sub(claim[KEY], #PREFIX + 1), 'level', whole(level),
+      'spent', whole(spent), 'limit', whole(limit), 'ends', whole(ends)}
+    told[#told + 1] = fields
+    redis.call('XADD', PREFIX .. 'alerts', 'MAXLEN', '~', 1000, '*', unpack(fields))
   end
+  return level
+end
+
+-- Puts a budget that is in use onto the list of those that can be looked at, in bounds.
+local function list(claim, ends, now)
+  local all = PREFIX .. 'budgets'
+  redis.call('ZADD', all, whole(ends), string.sub(claim[KEY], #PREFIX + 1))
+  redis.call('ZREMRANGEBYSCORE', all, '-inf', whole(now))
+  redis.call('ZREMRANGEBYRANK', all, 0, -LISTED - 1)
 end

@@ -1,29 +1,39 @@
 -- What may be used up until a day comes: a budget of a calendar's period. The key names the period.
 -- claim: …, limit, microseconds since 1970 at which the period ends, name
--- key: a hash of 's' what was spent, 'r' what is reserved, 'l' the highest alert so far
+-- key: a hash of 's' what was spent, 'r' what is reserved, 'l' the highest alert so far, 'm' the policy's limit, 'n' name
 kinds.allowance = {}
 
 function kinds.allowance.check(claim, now)
   local limit, amount = raised(claim[8]) or claim[6], claim[AMOUNT]
-  local kept = redis.call('HMGET', claim[KEY], 's', 'r')
-  local used = (tonumber(kept[1]) or 0) + (tonumber(kept[2]) or 0)
+  local kept = redis.call('HMGET', claim[KEY], 's', 'r', 'm')
+  local reserved = tonumber(kept[2]) or 0
+  local used = (tonumber(kept[1]) or 0) + reserved
   local passes = used + amount <= limit and used < limit
-  return passes and 0 or math.max(1, claim[7] - now), used, limit, claim[7]
+  return passes and 0 or math.max(1, claim[7] - now), used, limit, claim[7], {reserved, tonumber(kept[3])}
 end
 
-local function add(claim, field, amount, now)
-  redis.call('HINCRBY', claim[KEY], field, whole(amount))
+-- Kept for a week more, for those who look back and for calls that end late.
+local function keep(claim, now)
   redis.call('PEXPIREAT', claim[KEY], whole(math.max(now, claim[7]) / 1000 + WEEK))
 end
 
-function kinds.allowance.take(claim, now)
-  add(claim, 'r', claim[AMOUNT], now)
+function kinds.allowance.take(claim, now, state)
+  local reserved = whole(state[1] + claim[AMOUNT])
+  if state[2] == claim[6] then
+    redis.call('HSET', claim[KEY], 'r', reserved)
+    return 0
+  end
+  redis.call('HSET', claim[KEY], 'r', reserved, 'm', whole(claim[6]), 'n', claim[8])
+  keep(claim, now)
+  if claim[8] ~= '' then list(claim, claim[7], now) end
   return 0
 end
 
 function kinds.allowance.settle(claim, truth, taken, _, now)
-  if taken ~= 0 then add(claim, 'r', -taken, now) end
-  if truth <= 0 then return end
-  add(claim, 's', truth, now)
-  alert(claim, tonumber(redis.call('HGET', claim[KEY], 's')), raised(claim[8]) or claim[6], claim[7])
+  local kept = redis.call('HMGET', claim[KEY], 's', 'r', 'l')
+  local spent, before = (tonumber(kept[1]) or 0) + truth, tonumber(kept[3]) or 0
+  local reserved = math.max(0, (tonumber(kept[2]) or 0) - taken)
+  local level = truth > 0 and alert(claim, spent, raised(claim[8]) or claim[6], claim[7], before) or before
+  redis.call('HSET', claim[KEY], 's', whole(spent), 'r', whole(reserved), 'l', level)
+  if not kept[2] then keep(claim, now) end  -- its key was gone
 end

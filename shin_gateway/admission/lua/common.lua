@@ -7,6 +7,8 @@ local NEVER = -1  -- no wait makes room for so much
 local PREFIX = ARGV[1]
 local LEVELS = {50, 75, 90, 100}  -- per cent of a budget that are told of
 local WEEK = 7 * 86400000  -- milliseconds
+local LISTED = 10000  -- budgets in use that can be looked at
+local told = {}  -- alerts of this run
 local kinds = {}
 
 -- Microseconds since 1970.
