@@ -372,7 +372,10 @@ class Bridge:
         try:
             if call.own_key and any(map(identity.is_ours, credentials(call.headers, call.path))):
                 raise Unauthenticated("A key of the gateway's is not for a provider: the policy lacks the addon auth.")
-            call.caller = self._callers.get(client) or tickets.holder(call) or identity.holder(call)
+            known = self._callers.get(client) or tickets.holder(call)
+            if known is None and call.own_key and self.gateway.for_others and not identity.users:
+                raise Unauthenticated("Nobody is let in without a key, and the policy lacks the addon auth.")
+            call.caller = known or identity.holder(call)
         except Refusal as refusal:
             call.refusal = refusal
         self._guard(call, client)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from shin_gateway import dialects
 from shin_gateway.addon import Addon, Stage
-from shin_gateway.admin import actions, calls, dlq, health, keys, policies
+from shin_gateway.admin import actions, calls, dlq, health, kept, keys, policies
 from shin_gateway.admin.parts import Parts
 from shin_gateway.cli import agents
 from shin_gateway.cli.app import app
@@ -156,7 +156,7 @@ def test_every_agent_with_its_variables() -> None:
 
 def test_every_path_of_the_admin_server() -> None:
     parts = cast(Parts, None)  # routes alone are asked for
-    routers = [one.router(parts) for one in (health, calls, policies, keys, dlq, actions)]
+    routers = [one.router(parts) for one in (health, calls, policies, keys, kept, dlq, actions)]
     paths = [route.path for router in routers for route in router.routes]
     assert "/api/v1/calls" in paths
     assert not named(read("admin.md"), paths)

@@ -185,14 +185,16 @@ class Admission:
         self._later(self._send(name, _pack(truths)))
 
     async def _send(self, name: str, truths: bytes) -> None:
+        told = None
         try:
-            tell(await self._leave([self._key], [scripts.PREFIX, self.worker, name, truths]) or ())
+            told = await self._leave([self._key], [scripts.PREFIX, self.worker, name, truths])
         except StoreError:
             if len(self._unsettled) < _UNSETTLED:
                 self._unsettled[name] = truths
                 return
         self._unsettled.pop(name, None)
         self._held.discard(name)
+        tell(told or ())
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
