@@ -23,7 +23,9 @@ def run(
     addons: AddonsOption = None,
     home: HomeOption = DEFAULT_HOME,
     workers: Annotated[int | None, typer.Option(min=1, help="Proxy processes on the same ports.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback only where everybody shows a key.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; beyond loopback only where everybody shows a key.")
+    ] = None,
     proxy_port: Annotated[int | None, Port] = None,
     gateway_port: Annotated[int | None, Port] = None,
     admin_port: Annotated[int | None, Port] = None,

@@ -18,7 +18,7 @@ PREFIX = b"access-control-"
 
 READABLE = (
     "retry-after", "retry-after-ms", "x-request-id", "request-id", "x-should-retry", "x-shin-call-id", "x-shin-cost",
-    "x-shin-target", "x-shin-attempts", "x-shin-cache", "x-shin-overhead-ms", "x-ratelimit-limit-requests",
+    "x-shin-target", "x-shin-attempts", "x-shin-overhead-ms", "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
 )  # fmt: skip

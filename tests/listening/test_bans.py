@@ -20,7 +20,7 @@ class Clock:
 def made(**settings: object) -> tuple[Bans, Clock]:
     clock = Clock()
     given = {"after": 3, "within": 60.0, "lasts": 300.0} | settings
-    return Bans(BanSettings(**given), clock), clock  # type: ignore[arg-type]
+    return Bans(BanSettings(**given), clock), clock
 
 
 def test_a_ban_begins_with_the_last_of_so_many_and_ends() -> None:
