@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 
+from h2.frame_buffer import FrameBuffer
+from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import hooks
 from mitmproxy.proxy import commands, layer
 from mitmproxy.proxy.layers import http
+from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 from mitmproxy.proxy.server import ConnectionHandler
+from mitmproxy.proxy.tunnel import TunnelLayer
 
 from shin_gateway.layers import CallLayer, CallStream, ShinStreamHook
 
@@ -60,3 +64,15 @@ def test_a_connections_own_protocol_can_be_chosen() -> None:
 
 def test_layers_queue_events_while_they_wait() -> None:
     assert "_paused_event_queue" in inspect.getsource(layer.Layer)
+
+
+def test_what_a_connection_is_doing_can_be_seen() -> None:
+    """What `listening.patrol` looks at, and the bounds in `connections`."""
+    assert {"_drain_lock", "transports", "layer"} <= set(
+        inspect.getsource(ConnectionHandler).replace(".", " ").replace(":", " ").split()
+    )
+    assert {"on_timeout", "server_event"} <= vars(ConnectionHandler).keys()
+    assert "self.tunnel_state = TunnelState.OPEN" in inspect.getsource(TunnelLayer)
+    assert "self.state = self.read_headers" in inspect.getsource(Http1Server.__mro__[1])
+    assert isinstance(ReceiveBuffer()._data, bytearray)
+    assert FrameBuffer(server=True)._headers_buffer == []
