@@ -17,7 +17,7 @@ import msgspec
 
 from shin_gateway import tokens
 from shin_gateway.addon import Addon, Forward, Mode, Services, Settings, Stage
-from shin_gateway.admission.estimates import OUTPUTS
+from shin_gateway.admission.estimates import learn
 from shin_gateway.call import Call
 from shin_gateway.dialects import Dialect
 from shin_gateway.dialects.json_spans import Slot
@@ -121,7 +121,7 @@ class Meter(Addon[MeterSettings]):
         if usage.input_seconds:
             call.note(audio_seconds=f"{usage.input_seconds:g}")
         if source == "provider":
-            OUTPUTS.learn(_asked_model(call), usage.output)
+            learn(call, _asked_model(call), usage)
         outcome.cost = self._cost(call, usage, model or "", _asked_model(call))
 
     def _cost(self, call: Call, usage: Usage, *models: str) -> Decimal | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from shin_gateway import dialects
 from shin_gateway.dialects import Dialect
@@ -20,6 +20,10 @@ _PREFIXED = re.compile(r"/(?!v\d|upload/)[^/]+/v\d")
 
 _AZURES = re.compile(r"/openai/(?!v\d)[^?]{1,300}\?(?:.*&)?api-version=", re.IGNORECASE | re.DOTALL)
 """How clients of Azure write `/openai`, which is no provider's name then: the model decides, as on any path."""
+
+_AMBIGUOUS = re.compile(r"[?#\0;\\]|(?:^|/)\.{1,2}(?:/|$)")
+"""What two servers read differently in a path that is decoded."""
+_LEFT_ALONE = "/:@!$&'()*+,=~"
 
 _SHARED = ("openai.files", "openai.batches")
 
@@ -87,7 +91,16 @@ def _by_client(found: PathClass, path: str, headers: Container[str]) -> PathClas
 
 
 def _arrival(found: PathClass, path: str, row: ProviderRow | None, origin: str | None) -> Arrival:
-    return Arrival(found.kind, dialects.get(found.dialect), path, row, origin, found.model, found.stream)
+    return Arrival(found.kind, dialects.get(found.dialect), _as_read(path), row, origin, found.model, found.stream)
+
+
+def _as_read(path: str) -> str:
+    """A call goes where its path led by our own reading of it, or the model that was looked at is not the one that
+    answers: `/models/one:generateContent%3F/../two:generateContent`. Any other path stays as it was written."""
+    where, mark, query = path.partition("?")
+    if not _AMBIGUOUS.search(unquote(unquote(where))):
+        return path
+    return quote(plain(where), safe=_LEFT_ALONE) + mark + query
 
 
 def _origin(request: Addressed) -> str:

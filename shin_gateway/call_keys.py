@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 
@@ -19,6 +20,11 @@ KEYS_IN_QUERY = ("key", "api-key")
 PROTOCOLS = "sec-websocket-protocol"
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A subprotocol by which programs in browsers, which cannot set headers, say their key."""
+
+OURS = ("sk-shin-", "shin-refresh-")
+"""How virtual keys begin, and what they are exchanged for to have it renewed."""
+_MENTION = re.compile(rf"(?:{'|'.join(OURS)})[\w=-]+", re.ASCII)
+_SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key"})
 
 
 def credentials(headers: CIMultiDict[str], path: str) -> list[str]:
@@ -49,8 +55,22 @@ def purge(headers: CIMultiDict[str], path: str, is_ours: Callable[[str], bool]) 
     if any(is_ours(one) for one in _in_query(path)):
         where, _, query = path.partition("?")
         rest = without_keys(query)
-        return f"{where}?{rest}" if rest else where
-    return path
+        path = f"{where}?{rest}" if rest else where
+    return unmentioned(path)
+
+
+def mentions(text: str) -> bool:
+    """Whether a virtual key, or what renews a token for one, stands anywhere in it."""
+    return any(sign in text for sign in OURS) and _MENTION.search(text) is not None
+
+
+def unmentioned(path: str) -> str:
+    """A path without the parameters of its query in which a key of ours stands, whatever they are called."""
+    where, _, query = path.partition("?")
+    if not query or not mentions(unquote(query)):
+        return path
+    rest = "&".join(one for one in query.split("&") if not mentions(unquote(one)))
+    return f"{where}?{rest}" if rest else where
 
 
 def without_keys(query: str) -> str:
@@ -63,7 +83,7 @@ def without_keys(query: str) -> str:
 def _in_query(path: str) -> list[str]:
     if "?" not in path:
         return []
-    return [value for name, value in parse_qsl(path.partition("?")[2]) if name in KEYS_IN_QUERY]
+    return [value.strip() for name, value in parse_qsl(path.partition("?")[2]) if name in KEYS_IN_QUERY]
 
 
 def _in_protocols(headers: CIMultiDict[str]) -> list[str]:
@@ -72,16 +92,23 @@ def _in_protocols(headers: CIMultiDict[str]) -> list[str]:
 
 
 def _bare(value: str) -> str:
-    """A header's value without the word before the key; of a user's name and password the password."""
-    scheme, _, rest = value.strip().partition(" ")
-    rest = rest.strip()
-    if not rest or " " in rest:
-        return value.strip()
-    return _password(rest) if scheme.lower() == "basic" else rest
+    """A header's value without the word before the key, or words: some programs say `Bearer Bearer`. Of a user's name
+    and password the password. A key of ours is found wherever it stands."""
+    words = value.split()
+    if len(words) < 2 or not (len(words) == 2 or _SCHEMES.issuperset(word.lower() for word in words[:-1])):
+        bare = value.strip()
+    else:
+        bare = _password(words[-1]) if words[-2].lower() == "basic" else words[-1]
+    if bare.startswith(OURS) or not (found := _MENTION.search(bare)):
+        return bare
+    return found[0]
 
 
 def _password(encoded: str) -> str:
+    """Of a name without a password, where a key of ours may stand as well, all of it."""
     try:
-        return base64.b64decode(encoded, validate=True).decode().partition(":")[2] or encoded
+        login = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return encoded
+    password = login.partition(":")[2]
+    return login if mentions(login) and not mentions(password) else password or encoded

@@ -14,7 +14,7 @@ from shin_gateway.errors import Refusal
 
 if TYPE_CHECKING:
     from shin_gateway.call import Call
-    from shin_gateway.outcome import Outcome
+    from shin_gateway.outcome import Outcome, Usage
 
 BY_TOKEN = frozenset(
     {"chat", "complete", "respond", "embed", "image", "speech", "transcript", "moderation", "realtime"}
@@ -54,11 +54,13 @@ NOTHING = Estimate()
 class Outputs:
     """How long the replies of each model usually are: a running mean of those that this worker saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: int = TYPICAL) -> None:
+        """`otherwise`: of a model of which nothing is known yet."""
         self._means: OrderedDict[str, float] = OrderedDict()
+        self._otherwise = otherwise
 
     def typical(self, model: str) -> int:
-        return round(self._means.get(_bare(model), TYPICAL))
+        return round(self._means.get(_bare(model), self._otherwise))
 
     def learn(self, model: str, output: int) -> None:
         model = _bare(model)
@@ -75,6 +77,21 @@ def _bare(model: str) -> str:
 
 OUTPUTS = Outputs()
 """One for the worker: what one policy's calls teach serves all."""
+THOUGHTS = Outputs(0)
+"""How much models usually think before they answer, where the provider bills that and does not show it."""
+
+
+def learn(call: Call, model: str, usage: Usage) -> None:
+    """What the provider says that a call of ours used."""
+    OUTPUTS.learn(model, usage.output // _answers(call))
+    THOUGHTS.learn(model, usage.reasoning)
+
+
+def _answers(call: Call) -> int:
+    try:
+        return call.peek.answers
+    except Refusal:
+        return 1
 
 
 def estimate(call: Call) -> Estimate:
@@ -98,7 +115,8 @@ def _estimated(call: Call) -> Estimate:
         if call.kind in _WITHOUT_OUTPUT:
             return Estimate(given)
         most = call.peek.max_output
-        return Estimate(given, OUTPUTS.typical(call.model) if most is None else min(most, _MOST))
+        each = OUTPUTS.typical(call.model) if most is None else most
+        return Estimate(given, min(each * call.peek.answers, _MOST))
     except Refusal:  # a call that cannot be read goes nowhere, or is the provider's to refuse
         return NOTHING
 
@@ -136,16 +154,54 @@ def came_to(call: Call, outcome: Outcome) -> CameTo:
     """Tokens that have to be paid for.
 
     Nothing for a call that no provider saw (refused, or answered from a cache), or that one refused. What the meter
-    says for the rest. Where it says nothing, the estimate; its input alone for a client that left before the reply.
+    says for the rest. Where it says nothing, the estimate; its input alone for a client that left before a stream.
+    Who leaves saves nothing of what is made whether he waits or not: a whole reply, one in the background, thoughts.
     """
     if not outcome.attempts:
         return NOTHING_USED
     usage = outcome.usage
     if usage is not None:
-        return CameTo(Estimate(usage.input, usage.output), True)
+        return CameTo(Estimate(usage.input, usage.output), True) if _is_all(outcome) else _unseen(call, usage)
     if outcome.end == "cancelled":
         guess = estimate(call)
-        return CameTo(guess if outcome.timings.first_part_at else Estimate(guess.input), False)
+        made = outcome.timings.first_part_at or not _streams(call)
+        return CameTo(guess if made else Estimate(guess.input), False)
     if outcome.end in ("refused", "failed") or outcome.status >= 400:
         return NOTHING_USED
     return CameTo(estimate(call), False)
+
+
+def _is_all(outcome: Outcome) -> bool:
+    """Whether the provider itself said what was used; else it was counted of what could be seen."""
+    return outcome.usage_source == "provider"
+
+
+def _unseen(call: Call, usage: Usage) -> CameTo:
+    """What was counted, and what a provider makes beside that."""
+    seen = Estimate(usage.input, usage.output)
+    if _in_background(call):
+        guess = estimate(call)
+        return CameTo(Estimate(max(seen.input, guess.input), max(seen.output, guess.output)), False)
+    thoughts = 0 if usage.reasoning else THOUGHTS.typical(_model(call))
+    return CameTo(Estimate(seen.input, seen.output + thoughts), not thoughts)
+
+
+def _in_background(call: Call) -> bool:
+    try:
+        return call.peek.background
+    except Refusal:
+        return False
+
+
+def _streams(call: Call) -> bool:
+    try:
+        return call.stream
+    except Refusal:
+        return False
+
+
+def _model(call: Call) -> str:
+    try:
+        return (call.target.model if call.target else "") or call.model
+    except Refusal:
+        return ""

@@ -21,10 +21,12 @@ import msgspec
 from shin_gateway.admission import scripts
 from shin_gateway.admission.alerts import tell
 from shin_gateway.admission.claims import Claim, ClaimMode, Standing
+from shin_gateway.admission.leases import Leases
 from shin_gateway.admission.places import Alone, PlaceClaim, enforced
 from shin_gateway.admission.waiting import Waiting
 from shin_gateway.errors import Refusal, Unavailable
-from shin_gateway.stores.errors import StoreError
+from shin_gateway.stores.errors import StoreError, StoreTimeout
+from shin_gateway.stores.outage import Outage
 from shin_gateway.stores.state import StateStore
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 
 BEAT = 3.0
 """Seconds between two signs of life of a worker."""
+AGAIN = 0.5
+"""Seconds after which one that did not reach the store is tried again."""
 SILENCE = 10.0
 """Seconds without one after which what a worker holds is let go of."""
 _SWEPT = 500
@@ -61,10 +65,14 @@ class Admission:
         self._beat = state.script(scripts.load("beat"))
         self._waiting = Waiting(state, self.worker)
         self._alone = Alone()
+        self._outage = Outage("limits, budgets and places cannot be asked")
         self._held: set[str] = set()
         """Reservations that were asked for and not settled yet."""
         self._unsettled: dict[str, bytes] = {}
         """Settlements that did not reach the store."""
+        self._leases = Leases(
+            state, self.worker, self._held, lambda name, truths: self._later(self._send(name, truths))
+        )
         self._tasks: set[asyncio.Future[Any]] = set()
         self._beating: asyncio.Task[None] | None = None
 
@@ -77,11 +85,15 @@ class Admission:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
         await self._waiting.close()
+        await self._leases.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
 
     async def enter(self, call: Call) -> None:
         """Take what the call's claims ask for, or nothing. Raises what the claim that found no room refuses with."""
+        if self._leases.draw(call):
+            self._hold_places(call, enforced(call.claims))
+            return
         tries = 0
         while (refused := await self._ask(call)) is not None:
             tries += 1
@@ -104,8 +116,11 @@ class Admission:
             self._later(self._abandon(name, asked))
             raise
         except StoreError as error:
-            self._held.discard(name)  # should it have been taken after all, the next beat finds it
+            self._held.discard(name)  # should it have been taken after all, the next beats find it
+            if settles and isinstance(error, StoreTimeout):
+                self._put_off(name, b"")
             return await self._without_store(call, error)
+        self._outage.answered()
         refused, standings, waits = _unpack(reply)
         for claim, (wait, used, limit, reset) in zip(claims, standings, strict=True):
             seconds = wait * _MICRO if wait > 0 else wait
@@ -123,12 +138,16 @@ class Admission:
                 return await self._without_store(call, error)
             if late is not None:
                 return late
-        if places:
-            self._alone.note(places)
-            call.on_end(lambda *_: self._alone.give_back(places))
+        self._hold_places(call, places)
         if settles:
             call.on_end(lambda call, outcome: self._settle(name, claims, call, outcome))
         return None
+
+    def _hold_places(self, call: Call, places: Sequence[PlaceClaim]) -> None:
+        """Know them here too, for while the store is away."""
+        if places:
+            self._alone.note(places)
+            call.on_end(lambda *_: self._alone.give_back(places))
 
     async def _wait(self, name: str, call: Call, places: Sequence[PlaceClaim]) -> PlaceClaim | None:
         """Until a reservation has its places; the one that did not come in time, having let go of everything."""
@@ -149,6 +168,7 @@ class Admission:
     async def _without_store(self, call: Call, error: StoreError) -> PlaceClaim | None:
         """Go on without reservations, but not with more calls at once than this worker alone may have. Raises
         Unavailable where a claim must not go unasked."""
+        self._outage.failed(error)
         _allow_without_store(call.claims, error)
         places = enforced(call.claims)
         if not places:
@@ -189,12 +209,18 @@ class Admission:
         try:
             told = await self._leave([self._key], [scripts.PREFIX, self.worker, name, truths])
         except StoreError:
-            if len(self._unsettled) < _UNSETTLED:
-                self._unsettled[name] = truths
+            if self._put_off(name, truths):
                 return
         self._unsettled.pop(name, None)
         self._held.discard(name)
         tell(told or ())
+
+    def _put_off(self, name: str, truths: bytes) -> bool:
+        """Settle it when the store can be asked again; whether there is room to remember that."""
+        if len(self._unsettled) >= _UNSETTLED and name not in self._unsettled:
+            return False
+        self._unsettled[name] = truths
+        return True
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -206,13 +232,15 @@ class Admission:
     async def _live(self) -> None:
         strange: set[str] = set()
         while True:
+            pause = BEAT
             try:
                 strange = await self._round(strange)
             except StoreError as error:
                 log.debug("admission: %s", error)
+                pause = min(AGAIN, BEAT)
             except Exception:
                 log.exception("admission: a round failed")
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(pause)
 
     async def _round(self, strange: set[str]) -> set[str]:
         """Beat, settle what is left, let go of what was strange before already. Returns what is strange now."""

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 PREFIX = "shin:{admission}:"
 
-_KINDS = ("bucket", "alerts", "window", "allowance", "places", "nothing")
+_KINDS = ("bucket", "alerts", "window", "allowance", "places", "spare", "nothing")
 
 
 def load(name: str) -> str:

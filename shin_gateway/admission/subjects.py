@@ -80,8 +80,10 @@ def _ip(call: Call) -> str:
 
 
 def _model(call: Call) -> str:
+    """However it is written: `gpt-4o`, `openai/gpt-4o`, `GPT-4o`. Else each spelling had a limit of its own."""
     try:
-        return _clean("model ", call.model)
+        name = call.model.strip()
+        return _clean("model ", (name.rpartition("/")[2] or name).casefold())
     except Refusal:  # what is wrong with the call is said elsewhere
         return f"model {NOBODY}"
 

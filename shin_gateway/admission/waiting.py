@@ -121,6 +121,7 @@ class Waiting:
             called.set_exception(error)
 
     def _fail(self, error: StoreError) -> None:
-        log.warning("%s; %d calls wait for places no longer", error, len(self._calls))
+        if self._calls:
+            log.warning("%s; %d calls wait for places no longer", error, len(self._calls))
         for name in list(self._calls):
             self._lose(name, error)

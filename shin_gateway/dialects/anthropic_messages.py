@@ -17,7 +17,7 @@ from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_numb
 from shin_gateway.dialects.json_spans import Channel, Slot, paths
 from shin_gateway.dialects.numbers import count, part_of
 from shin_gateway.dialects.parts import Part
-from shin_gateway.errors import Refusal
+from shin_gateway.errors import OverBudget, Refusal
 from shin_gateway.outcome import Usage
 
 _DOCUMENT = ("title", "context", "source.content", "source.content.*.text", "source.data")
@@ -165,14 +165,22 @@ class AnthropicMessages(Dialect):
         message = refusal.message
         if refusal.param and refusal.param not in message:
             message = f"{refusal.param}: {message}"
-        kind = _TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
-        error: dict[str, Any] = {"type": kind, "message": message}
+        error: dict[str, Any] = {"type": _type_of(refusal), "message": message}
         if refusal.code in _TOLD_CODES:
             error["details"] = {"error_code": refusal.code}
         return to_json({"type": "error", "error": error, "request_id": call_id})
 
     def error_part(self, refusal: Refusal, call_id: str, content_type: str = "text/event-stream") -> bytes:
         return b"event: error\ndata: " + self.error_body(refusal, call_id) + b"\n\n"
+
+
+def _type_of(refusal: Refusal) -> str:
+    """A spent budget is a `billing_error` whatever its status: upon any other 400, Claude Code at a base URL takes us for
+    a server without its newest features, and asks five times more without some of them.
+    """
+    if isinstance(refusal, OverBudget):
+        return "billing_error"
+    return _TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
 
 
 def _channel(slot: Slot, index: int) -> Channel | None:

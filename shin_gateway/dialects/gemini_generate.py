@@ -88,7 +88,8 @@ class GeminiGenerate(Dialect):
         # The path names the model; a body that names one too does so as `models/…`.
         model = model_in_path(path) or require_model(head.model or envelope.get("model"), path)
         limit = count(config, "maxOutputTokens", "max_output_tokens")
-        return Peek(model.removeprefix("models/"), _STREAM(path) is not None, whole_number(limit))
+        answers = whole_number(count(config, "candidateCount", "candidate_count")) or 1
+        return Peek(model.removeprefix("models/"), _STREAM(path) is not None, whole_number(limit), answers)
 
     def with_model(self, body: bytes, path: str, model: str) -> tuple[bytes, str]:
         if model_in_path(path) is None:

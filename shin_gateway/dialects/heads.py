@@ -25,7 +25,11 @@ class Peek:
     model: str | None = None
     stream: bool = False
     max_output: int | None = None
-    """The most output tokens the caller asks for; None: not said."""
+    """The most output tokens the caller asks for, of each answer; None: not said."""
+    answers: int = 1
+    """How many answers it asks for: each is made, and paid for."""
+    background: bool = False
+    """Whether its answer goes on being made when nobody waits for it any more."""
 
 
 def peek_as[T](body: bytes, kind: type[T]) -> T:
@@ -49,8 +53,15 @@ def _wrong_field(message: str) -> Invalid:
 
 
 def whole_number(value: object) -> int | None:
-    """A positive number of tokens, or None for anything else."""
+    """A positive number of tokens, or None for anything else. Some servers take one in a string too."""
+    if isinstance(value, str) and len(value) < 16 and value.isdecimal():
+        value = int(value)
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else None
+
+
+def most_of(*values: object) -> int | None:
+    """The largest of what may be meant: which of two fields counts, is for the server to say."""
+    return max((number for value in values if (number := whole_number(value)) is not None), default=None)
 
 
 def require_model(model: object, path: str) -> str:

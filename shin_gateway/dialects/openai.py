@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from shin_gateway.dialects.base import Dialect, Failure, event_of, is_retryable, to_json
-from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
+from shin_gateway.dialects.heads import Peek, most_of, peek_as, require_model
 from shin_gateway.dialects.numbers import count, part_of
 from shin_gateway.dialects.parts import Part
 from shin_gateway.errors import Refusal
@@ -86,7 +86,8 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
-    max_output_tokens: Any = None
+    n: Any = None
+    best_of: Any = None
 
 
 class OpenAI(Dialect):
@@ -94,8 +95,8 @@ class OpenAI(Dialect):
 
     def peek(self, body: bytes, path: str) -> Peek:
         head = peek_as(body, _Head)
-        limit = head.max_completion_tokens or head.max_tokens or head.max_output_tokens
-        return Peek(require_model(head.model, path), bool(head.stream), whole_number(limit))
+        limit, answers = most_of(head.max_completion_tokens, head.max_tokens), most_of(head.n, head.best_of) or 1
+        return Peek(require_model(head.model, path), bool(head.stream), limit, answers)
 
     def error_body(self, refusal: Refusal, call_id: str) -> bytes:
         return to_json({"error": error_object(refusal), "request_id": call_id})

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from shin_gateway.dialects.base import Ending, View
+from shin_gateway.dialects.heads import Peek, peek_as
 from shin_gateway.dialects.json_spans import Slot, paths
 from shin_gateway.dialects.openai import ChunkReader, OpenAI
 from shin_gateway.dialects.openai_chat import ChoicesEnding, ask_usage, index_of, is_finished, is_usage_only
 from shin_gateway.dialects.parts import Part
+
+
+class _Head(msgspec.Struct):
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 class OpenAICompletions(OpenAI):
@@ -16,6 +24,11 @@ class OpenAICompletions(OpenAI):
     call_paths = paths(("prompt", "prompt.*", "suffix"))
     reply_paths = paths(("choices.*.text", "choices.*.reasoning"))
     event_paths = reply_paths
+
+    def peek(self, body: bytes, path: str) -> Peek:
+        """Each of several prompts is answered by itself."""
+        peek, prompts = super().peek(body, path), _prompts(peek_as(body, _Head).prompt)
+        return peek if prompts == 1 else replace(peek, answers=peek.answers * prompts)
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
         choices = event.get("choices")
@@ -37,3 +50,12 @@ class OpenAICompletions(OpenAI):
 
     def ending(self) -> Ending:
         return ChoicesEnding(self)
+
+
+def _prompts(prompt: msgspec.Raw) -> int:
+    """A text is one, and so is a list of tokens; a list of either is as many."""
+    text = bytes(prompt)
+    if text[:1] != b"[":
+        return 1
+    listed = [bytes(one)[:1] for one in peek_as(text, list[msgspec.Raw])]
+    return len(listed) if listed and listed[0] in (b'"', b"[") else 1

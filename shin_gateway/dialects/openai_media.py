@@ -14,7 +14,7 @@ import msgspec
 
 from shin_gateway.dialects import multipart
 from shin_gateway.dialects.base import Ending, media_type
-from shin_gateway.dialects.heads import Peek, peek_as, require_model
+from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
 from shin_gateway.dialects.json_spans import Slot, paths
 from shin_gateway.dialects.multipart import Patch
 from shin_gateway.dialects.numbers import count, part_of, seconds
@@ -31,6 +31,7 @@ class _Head(msgspec.Struct):
     model: Any = None
     stream: Any = None
     stream_format: Any = None
+    n: Any = None
 
 
 class _Body(msgspec.Struct):
@@ -50,19 +51,19 @@ class OpenAIMedia(OpenAI):
 
     def peek(self, body: bytes, path: str) -> Peek:
         head = peek_as(body, _Head)
-        return self._peek(head.model, head.stream is True or head.stream_format == "sse", path)
+        return self._peek(head.model, head.stream is True or head.stream_format == "sse", path, head.n)
 
     def peek_form(self, body: bytes, mark: bytes, path: str) -> Peek:
         """`peek` of a form whose parts `mark` divides. Raises Invalid that names the field."""
-        fields = multipart.texts(body, mark, ("model", "stream", "stream_format"))
+        fields = multipart.texts(body, mark, ("model", "stream", "stream_format", "n"))
         said = {name: multipart.text(body, field) for name, field in fields.items()}
         stream = (said.get("stream") or "").lower() in ("true", "1") or said.get("stream_format") == "sse"
-        return self._peek(said.get("model"), stream, path)
+        return self._peek(said.get("model"), stream, path, said.get("n"))
 
-    def _peek(self, model: object, stream: bool, path: str) -> Peek:
-        if model is None and not self.model_required:
-            return Peek(None, stream)
-        return Peek(require_model(model, path), stream)
+    def _peek(self, model: object, stream: bool, path: str, answers: object = None) -> Peek:
+        optional = model is None and not self.model_required
+        name = None if optional else require_model(model, path)
+        return Peek(name, stream, answers=whole_number(answers) or 1)
 
     def patch_model(self, body: bytes, mark: bytes | None, model: str) -> Patch | None:
         """The change of the model's name that leaves all other bytes as they are; None where it is not to be found at

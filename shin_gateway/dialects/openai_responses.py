@@ -76,6 +76,7 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
     max_output_tokens: Any = None
     prompt: Any = None
+    background: Any = None
 
 
 class OpenAIResponses(OpenAI):
@@ -98,7 +99,8 @@ class OpenAIResponses(OpenAI):
         # A stored prompt names its own model (`prompt.id`), and so may the path.
         optional = head.model is None and isinstance(head.prompt, dict)
         model = None if optional else require_model(head.model, path)
-        return Peek(model, bool(head.stream), whole_number(head.max_output_tokens))
+        limit = whole_number(head.max_output_tokens)
+        return Peek(model, bool(head.stream), limit, background=bool(head.background))
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
         kind = event.get("type")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import quote, unquote_plus
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from shin_gateway.dialects.base import AnyEnding, Dialect, Ending, Failure
 from shin_gateway.dialects.heads import Peek
 from shin_gateway.dialects.json_spans import Slot
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.dialects.rewriting import Rewriter
+from shin_gateway.errors import Invalid
 from shin_gateway.outcome import Usage
 
+_NAMES = ("model", "deployment")
 _MODEL = re.compile(r"(?<=[?&])(?:model|deployment)=([^&#]*)")
 
 
@@ -69,7 +71,11 @@ class Realtime(Dialect):
 
     def peek(self, body: bytes, path: str) -> Peek:
         found = _MODEL.search(path)
-        return Peek(unquote_plus(found[1]) or None if found else None, stream=True)
+        model = unquote_plus(found[1]) if found else ""
+        said = {value for name, value in parse_qsl(path.partition("?")[2]) if name in _NAMES}
+        if said - {model}:  # the provider might take the other one
+            raise Invalid("model: stands in the query more than once, or in a way that is not plain.", param="model")
+        return Peek(model or None, stream=True)
 
     def with_model(self, body: bytes, path: str, model: str) -> tuple[bytes, str]:
         found = _MODEL.search(path)

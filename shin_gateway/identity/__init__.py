@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shin_gateway.call import Call
-from shin_gateway.call_keys import credential, digest
+from shin_gateway.call_keys import OURS, credential, digest
 from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.errors import Unauthenticated
 from shin_gateway.identity.logins import Login, wants_login
@@ -16,8 +16,6 @@ from shin_gateway.identity.users import Users
 if TYPE_CHECKING:
     from shin_gateway.identity.token_endpoint import TokenEndpoint
 
-OURS = ("sk-shin-", "shin-refresh-")
-"""How virtual keys begin, and what they are exchanged for to have it renewed."""
 _MADE_HERE = b'"iss":"shin-gateway"'
 """In the claims of tokens that we give (`own_tokens.ISSUER`)."""
 LONGEST = 16_384

@@ -14,6 +14,7 @@ from shin_gateway.keys.minting import PREFIX, digest_of, is_id, is_whole
 from shin_gateway.keys.records import KeyRecord
 from shin_gateway.keys.shelf import Shelf
 from shin_gateway.stores.errors import StoreError
+from shin_gateway.stores.outage import Outage
 from shin_gateway.stores.state import StateStore
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class KeyRing:
         self._unknown = Unknown()
         self._looking: dict[str, asyncio.Task[Looked]] = {}
         self._listener = Listener(self._shelf, self._changed, self._missed)
+        self._outage = Outage("virtual keys cannot be looked up")
         self._epoch = 0
         self._changes = 0
         self.round_trips = 0
@@ -112,10 +114,12 @@ class KeyRing:
         try:
             record = await self._read(name)
         except StoreError as error:
+            self._outage.failed(error)
             return self._within_grace(name) or error
         except Exception as error:
             log.exception("a virtual key could not be looked up")
             return StoreError(type(error).__name__)
+        self._outage.answered()
         if record is None:
             self._memory.forget(name)
             self._unknown.add(name, _now())

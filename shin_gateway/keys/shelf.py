@@ -9,8 +9,10 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Literal
 
+import msgspec
+
 from shin_gateway.keys.records import KeyRecord, decode
-from shin_gateway.stores.errors import CommandError
+from shin_gateway.stores.errors import CommandError, StoreError
 from shin_gateway.stores.state import StateStore
 
 RECORDS = "shin:{keys}:records"
@@ -90,7 +92,9 @@ class Shelf:
         """The id of the last change so far. Raises StoreError."""
         try:
             info = await self._state.run_alone("XINFO", "STREAM", CHANGES, timeout=PATIENCE)
-        except CommandError:
+        except CommandError as error:
+            if "no such key" not in str(error):
+                raise
             return b"0-0"  # there has never been one
         newest: bytes = info[b"last-generated-id"]
         return newest
@@ -107,4 +111,7 @@ class Shelf:
 
 
 def _record(data: bytes | None) -> KeyRecord | None:
-    return None if data is None else decode(data)
+    try:
+        return None if data is None else decode(data)
+    except msgspec.MsgspecError:
+        raise StoreError("state store: a virtual key cannot be read") from None

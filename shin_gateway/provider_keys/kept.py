@@ -21,7 +21,7 @@ PAUSE = 0.5
 """Seconds before a store that is away is asked again."""
 PURPOSE = "credentials"
 
-_SEALED_ELSEWHERE = "is sealed with another master key; set one SHIN_MASTER_KEY for all, or set the credential again"
+_SEALED_ELSEWHERE = "is sealed with another master key: name that one in SHIN_MASTER_KEY_OLD, or set it again"
 
 
 def sealer_of(master: Master) -> Sealer:
@@ -107,7 +107,8 @@ class Kept:
         self._values = {name: value for name, value in values.items() if value is not None}
         unreadable = frozenset(values) - frozenset(self._values)
         for name in sorted(unreadable - self._unreadable):
-            log.error("kept:%s %s", name, _SEALED_ELSEWHERE)
+            # No error: mitmproxy ends a worker that logs one while it starts, and other providers' keys may be good.
+            log.warning("kept:%s %s", name, _SEALED_ELSEWHERE)
         self._unreadable = unreadable
         self._found = found
 

@@ -125,7 +125,8 @@ class ClusterLink:
         try:
             answers = await self._lane(place).exchange([commands[index].packed for index in indices], timeout)
         except StoreError as error:
-            self._slots = []  # the shard may have a new primary: ask again before the next batch
+            self._slots = []  # the shard may have a new primary: ask again before the next batch...
+            self._lanes[place] = self._lanes.pop(place)  # ...this one last
             answers = [error] * len(indices)
         for index, answer in zip(indices, answers, strict=True):
             if isinstance(answer, ResponseError):

@@ -75,7 +75,7 @@ class StateStore:
         packed = Command(command, pack(*command))
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        if self._closed or loop.time() < self._down_until:
+        if self._closed or self._is_down(loop.time()):
             future.set_exception(StoreError(f"state store {self.address}: {'closed' if self._closed else 'down'}"))
             return future
         self._waiting.append((packed, future))
@@ -172,6 +172,9 @@ class StateStore:
             logger.warning("%s; nothing more is asked of it for %.0f s at a time", replies[0], _PAUSE)
         self._down_until = asyncio.get_running_loop().time() + _PAUSE
         self._fail_waiting(replies[0])
+
+    def _is_down(self, now: float) -> bool:
+        return now < self._down_until or (self._failures >= _FAILURES and bool(self._waiting or self._flights))
 
     def _fail_waiting(self, error: StoreError) -> None:
         while self._waiting:

@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from shin_gateway.call import Call
+from shin_gateway.call_keys import unmentioned
 from shin_gateway.dialects.parts import MAX_PART
 from shin_gateway.errors import TooLarge, Unavailable, Unsupported, UpstreamTimeout
 from shin_gateway.outcome import Timings
@@ -99,7 +100,7 @@ class Upstream:
 
     async def _send(self, call: Call) -> aiohttp.ClientResponse:
         assert self._session is not None and call.target is not None
-        url = URL(call.target.url(call.path), encoded=True)
+        url = URL(call.target.url(unmentioned(call.path)), encoded=True)
         if call.target.fetches:
             await call.target.ready()
         _CURRENT.set(call.outcome.timings)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
+from shin_gateway.call_keys import mentions
 from shin_gateway.dialects import multipart
 
 HOP_BY_HOP = frozenset(
@@ -29,7 +30,8 @@ async def _pieces(call: Call) -> AsyncIterator[memoryview | bytes]:
 
 
 def headers_of(call: Call) -> CIMultiDict[str]:
-    """The call's headers as they came, less what concerns our own connections, with the target's credential."""
+    """The call's headers as they came, less what concerns our own connections and what holds a key of ours, with the
+    target's credential."""
     assert call.target is not None
     named = call.headers.get("connection", "").lower().replace(" ", "").split(",")
     out: CIMultiDict[str] = CIMultiDict()
@@ -38,6 +40,8 @@ def headers_of(call: Call) -> CIMultiDict[str]:
         if lower in HOP_BY_HOP or lower in named or lower == "host" or lower.startswith("x-shin-"):
             continue
         if lower == "cookie" and not call.target.own_key:  # of our own address, which other programs share
+            continue
+        if mentions(value):  # a key of ours where nobody looks for one
             continue
         out.add(name, str(call.size) if lower == "content-length" else value)
     if call.raw_body and "content-length" not in out:

@@ -11,6 +11,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
+from shin_gateway.call_keys import mentions, unmentioned
 from shin_gateway.stream import Broken
 from shin_gateway.targets import Target
 from shin_gateway.upstream import HOP_BY_HOP, Upstream
@@ -102,7 +103,7 @@ async def connect(
     began = time.perf_counter()
     try:
         async with asyncio.timeout(call.policy.timeouts.connect):
-            url = call.target.url(call.path)
+            url = call.target.url(unmentioned(call.path))
             return ProviderSocket(
                 await upstream.open_socket(url, headers, HEARTBEAT, protocols=protocols, compress=compress)
             )
@@ -114,9 +115,10 @@ async def connect(
 
 
 async def headers_for(target: Target, headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """The client's headers with the target's credential. Raises Unavailable where that cannot be had."""
+    """The client's headers with the target's credential, less what holds a key of ours. Raises Unavailable where that
+    cannot be had."""
     await target.ready()
-    out = headers.copy()
+    out = CIMultiDict((name, value) for name, value in headers.items() if not mentions(value))
     if not target.own_key:
         out.popall("cookie", None)  # of our own address, which other programs share
     target.authorize(out)

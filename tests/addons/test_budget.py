@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from shin_gateway.admission import scripts
 from shin_gateway.admission.budgets import Budgets, check_budget, parse_allowed
 from shin_gateway.admission.costs import billionths
+from shin_gateway.admission.estimates import THOUGHTS
 from shin_gateway.caller import Caller, Grant
 from tests.addons.stand import CHAT, GEMINI, MESSAGES, Asked, Stand, asking, chat
 from tests.addons.test_rate_limit import ask_as
@@ -110,6 +111,7 @@ async def test_failures_cost_nothing(stand: Stand, provider: FakeProvider) -> No
 
 
 async def test_a_stream_that_is_left_costs_what_was_counted(stand: Stand, provider: FakeProvider) -> None:
+    THOUGHTS._means.clear()
     text = "Words without an end " * 20
     provider.default = Answer(text=text, pieces=(text, "never seen"), stop=Stop("hang", after="parts", count=2))
     await stand.start("budget: {limit: $20/day}" + METERED)

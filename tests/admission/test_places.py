@@ -7,7 +7,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ import pytest
 from shin_gateway.admission import Admission, Claim, allowance
 from shin_gateway.admission.claims import ClaimMode
 from shin_gateway.admission.gate import BEAT, SILENCE
+from shin_gateway.admission.places import PlaceClaim
+from shin_gateway.admission.scripts import PREFIX
 from shin_gateway.call import Call
 from shin_gateway.errors import Refusal, Unavailable
 from shin_gateway.stores.embedded import find_server
@@ -51,18 +52,32 @@ async def workers(stores: list[StateStore]) -> AsyncIterator[list[Admission]]:
         await one.close()
 
 
+async def holding(worker: Admission, *claims: PlaceClaim) -> Someone:
+    """Somebody who has his place, until `end`."""
+    someone = Someone(*(claims or [place(1)]))
+    await worker.enter(someone.call)
+    return someone
+
+
+async def waiting(state: StateStore, count: int, key: str = KEY) -> None:
+    """Until so many calls stand in the queue."""
+    async with asyncio.timeout(10):
+        while int(await state.run("HGET", f"{PREFIX}{key}", "a") or 0) != count:
+            await asyncio.sleep(0.005)
+
+
 async def test_one_after_the_other_in_the_order_in_which_they_came(
     workers: list[Admission], stores: list[StateStore]
 ) -> None:
-    upstream = Upstream()
-    tasks = []
+    upstream, first, tasks = Upstream(), await holding(workers[0]), []
     for number in range(9):
-        tasks.append(asyncio.create_task(visit(workers[number % 3], upstream, 0.02, place(1), name=str(number))))
-        await asyncio.sleep(0.01)
+        tasks.append(asyncio.create_task(visit(workers[number % 3], upstream, 0.01, place(1), name=str(number))))
+        await waiting(stores[0], number + 1)
+    first.end()
     someones = await asyncio.gather(*tasks)
     assert upstream.order == [str(number) for number in range(9)]
     assert upstream.most[KEY] == 1
-    assert someones[0].outcome.timings.queued == 0
+    assert first.outcome.timings.queued == 0
     assert someones[8].outcome.timings.queued > 0.05
     assert await settled(workers, stores[0]) == {}
 
@@ -120,57 +135,58 @@ async def test_classes_get_their_shares_and_callers_take_turns(
     workers: list[Admission], stores: list[StateStore]
 ) -> None:
     upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.4, place(1)))
-    await asyncio.sleep(0.05)
-    tasks = []
+    first = await holding(workers[0])
+    tasks: list[asyncio.Task[Someone]] = []
     for number in range(40):
         for name in ("high", "normal", "low"):
             who = f"user {number >= 10}"  # the first is there with all of his before the other comes
             label = f"{name} {who}"
             claim = place(1, tenant=who, name=name, queue=200)
             tasks.append(asyncio.create_task(visit(workers[number % 3], upstream, 0.001, claim, name=label)))
-            await asyncio.sleep(0)
-    await asyncio.gather(first, *tasks)
-    early = Counter(label.split()[0] for label in upstream.order[1:36])
+            await waiting(stores[0], len(tasks))
+    first.end()
+    await asyncio.gather(*tasks)
+    early = Counter(label.split()[0] for label in upstream.order[:35])
     assert abs(early["high"] - 20) <= 1 and abs(early["normal"] - 10) <= 1 and abs(early["low"] - 5) <= 1
-    turns = [label for label in upstream.order[1:] if label.startswith("high")][:16]
+    turns = [label for label in upstream.order if label.startswith("high")][:16]
     assert Counter(turns) == {"high user False": 8, "high user True": 8}
     assert await settled(workers, stores[0]) == {}
 
 
 async def test_batch_waits_until_nobody_else_does(workers: list[Admission], stores: list[StateStore]) -> None:
     upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.1, place(1)))
-    await asyncio.sleep(0.02)
+    first = await holding(workers[0])
     batch = [
         asyncio.create_task(visit(workers[1], upstream, 0.01, place(1, name="batch", idle_only=True), name="batch"))
         for _ in range(3)
     ]
-    await asyncio.sleep(0.02)
+    await waiting(stores[0], 3)
     rest = [asyncio.create_task(visit(workers[2], upstream, 0.01, place(1, name="low"), name="low")) for _ in range(5)]
-    await asyncio.gather(first, *batch, *rest)
-    assert upstream.order[1:] == ["low"] * 5 + ["batch"] * 3
+    await waiting(stores[0], 8)
+    first.end()
+    await asyncio.gather(*batch, *rest)
+    assert upstream.order == ["low"] * 5 + ["batch"] * 3
     assert await settled(workers, stores[0]) == {}
 
 
-async def test_a_share_of_the_places_stays_free_of_batch(workers: list[Admission]) -> None:
+async def test_a_share_of_the_places_stays_free_of_batch(workers: list[Admission], stores: list[StateStore]) -> None:
     upstream = Upstream()
     claims = [place(4, name="batch", idle_only=True, most=2, id="s") for _ in range(4)]
-    tasks = [asyncio.create_task(visit(workers[0], upstream, 0.1, claim)) for claim in claims]
-    await asyncio.sleep(0.03)
-    assert upstream.now["p:s:policy"] == 2
+    held = [await holding(workers[0], claim) for claim in claims[:2]]
+    tasks = [asyncio.create_task(visit(workers[0], upstream, 0, claim)) for claim in claims[2:]]
+    await waiting(stores[0], 2, "p:s:policy")
     quick = await visit(workers[1], upstream, 0, place(4, id="s"))
     assert quick.outcome.timings.queued == 0
+    assert not any(task.done() for task in tasks)
+    for someone in held:
+        someone.end()
     await asyncio.gather(*tasks)
-    assert upstream.most["p:s:policy"] == 3
 
 
-async def test_a_full_queue_and_a_wait_that_is_too_long(workers: list[Admission]) -> None:
-    upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.3, place(1)))
-    await asyncio.sleep(0.05)
+async def test_a_full_queue_and_a_wait_that_is_too_long(workers: list[Admission], stores: list[StateStore]) -> None:
+    upstream, first = Upstream(), await holding(workers[0])
     second = asyncio.create_task(visit(workers[0], upstream, 0, place(1, queue=1)))
-    await asyncio.sleep(0.05)
+    await waiting(stores[0], 1)
     full = place(1, queue=1)
     with pytest.raises(Refusal) as caught:
         await workers[1].enter(Someone(full).call)
@@ -179,32 +195,29 @@ async def test_a_full_queue_and_a_wait_that_is_too_long(workers: list[Admission]
     with pytest.raises(Refusal) as caught:
         await workers[1].enter(Someone(late).call)
     assert caught.value.code == "queue_timeout" and late.place == 2
-    await asyncio.gather(first, second)
+    first.end()
+    await second
 
 
 async def test_shadow_takes_no_place_that_is_not_free_and_says_so(workers: list[Admission]) -> None:
-    upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.1, place(1)))
-    await asyncio.sleep(0.03)
-    someone = await visit(workers[1], upstream, 0, place(1, mode=ClaimMode.SHADOW))
+    first = await holding(workers[0])
+    someone = await visit(workers[1], Upstream(), 0, place(1, mode=ClaimMode.SHADOW))
     assert "shadow.concurrency" in someone.facts and someone.outcome.timings.queued == 0
-    await first
+    first.end()
 
 
 async def test_the_gate_gives_the_place_back_when_the_caller_leaves(
     workers: list[Admission], stores: list[StateStore]
 ) -> None:
     upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.2, place(1)))
-    await asyncio.sleep(0.03)
-    waiting = [asyncio.create_task(visit(workers[1], upstream, 0, place(1))) for _ in range(20)]
-    await asyncio.sleep(0.05)
-    for one in waiting:
+    first = await holding(workers[0])
+    leavers = [asyncio.create_task(visit(workers[1], upstream, 0, place(1))) for _ in range(20)]
+    await waiting(stores[0], 20)
+    for one in leavers:
         one.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    await asyncio.sleep(0.05)
-    assert await stores[0].run("HGET", "shin:{admission}:p:t:policy", "a") == b"0"
-    await first
+    await asyncio.gather(*leavers, return_exceptions=True)
+    await waiting(stores[0], 0)
+    first.end()
     assert await settled(workers, stores[0]) == {}
 
 
@@ -212,14 +225,13 @@ async def test_places_and_spots_of_a_dead_worker_come_back(stores: list[StateSto
     """What the others do for it: their beats find that it has been silent."""
     dead, alive = Admission(stores[0]), Admission(stores[1])
     await dead._round(set())
-    held = Someone(place(1))
-    await dead.enter(held.call)
+    held = await holding(dead)
     lost = asyncio.create_task(dead.enter(Someone(place(1)).call))
-    await asyncio.sleep(0.05)
+    await waiting(stores[0], 1)
     upstream = Upstream()
     alive.start()
     mine = asyncio.create_task(visit(alive, upstream, 0, place(1)))
-    await asyncio.sleep(0.05)
+    await waiting(stores[0], 2)
     key = "shin:{admission}:workers"
     await stores[1].run("ZADD", key, 1, dead.worker)  # as if it had been silent for long
     async with asyncio.timeout(BEAT + 2):
@@ -234,15 +246,14 @@ async def test_places_and_spots_of_a_dead_worker_come_back(stores: list[StateSto
 
 async def test_a_lost_word_is_found_out(workers: list[Admission], stores: list[StateStore]) -> None:
     upstream = Upstream()
-    first = asyncio.create_task(visit(workers[0], upstream, 0.1, place(1)))
-    await asyncio.sleep(0.03)
+    first = await holding(workers[0])
     second = asyncio.create_task(visit(workers[1], upstream, 0, place(1)))
-    for _ in range(300):  # somebody else takes the word away
-        with suppress(AttributeError):
-            workers[1]._waiting._call = lambda name: None  # type: ignore[method-assign]
-        await asyncio.sleep(0.001)
+    await waiting(stores[0], 1)
+    workers[1]._waiting._call = lambda name: None  # type: ignore[method-assign]  # somebody else takes the word away
+    first.end()
+    await waiting(stores[0], 0)
+    await asyncio.sleep(0.2)
     del workers[1]._waiting._call
-    await first
     async with asyncio.timeout(5):
         await second
 

@@ -3,6 +3,8 @@
 -- key: a hash of 's' what was spent, 'r' what is reserved, 'l' the highest alert so far, 'm' the policy's limit, 'n' name
 kinds.allowance = {}
 
+local UNUSED = 600000  -- milliseconds that one of which nothing was spent is kept
+
 function kinds.allowance.check(claim, now)
   local limit, amount = raised(claim[8]) or claim[6], claim[AMOUNT]
   local kept = redis.call('HMGET', claim[KEY], 's', 'r', 'm')
@@ -21,6 +23,7 @@ function kinds.allowance.take(claim, now, state)
   local reserved = whole(state[1] + claim[AMOUNT])
   if state[2] == claim[6] then
     redis.call('HSET', claim[KEY], 'r', reserved)
+    if state[1] == 0 then keep(claim, now) end  -- it may be about to go
     return 0
   end
   redis.call('HSET', claim[KEY], 'r', reserved, 'm', whole(claim[6]), 'n', claim[8])
@@ -35,5 +38,9 @@ function kinds.allowance.settle(claim, truth, taken, _, now)
   local reserved = math.max(0, (tonumber(kept[2]) or 0) - taken)
   local level = truth > 0 and alert(claim, spent, raised(claim[8]) or claim[6], claim[7], before) or before
   redis.call('HSET', claim[KEY], 's', whole(spent), 'r', whole(reserved), 'l', level)
-  if not kept[2] then keep(claim, now) end  -- its key was gone
+  if spent == 0 and reserved == 0 then  -- callers can think up names of models without end
+    redis.call('PEXPIRE', claim[KEY], UNUSED)
+  elseif not kept[2] then  -- its key was gone
+    keep(claim, now)
+  end
 end

@@ -8,6 +8,8 @@ local PREFIX = ARGV[1]
 local LEVELS = {50, 75, 90, 100}  -- per cent of a budget that are told of
 local WEEK = 7 * 86400000  -- milliseconds
 local LISTED = 10000  -- budgets in use that can be looked at
+local SHARE = 8  -- a worker gets an eighth of what is free ahead of its calls, at most
+local renewing = false  -- whether what is settled is taken anew in the same step
 local told = {}  -- alerts of this run
 local kinds = {}
 
@@ -27,10 +29,11 @@ local function raised(name)
 end
 
 -- End one reservation: what was taken for it becomes what it came to. `truths` nil: nothing was used.
--- `held`: whether what was taken is still taken.
+-- `held`: whether what was taken is still taken. Where somebody has meddled with one key, the rest is settled still.
 local function settle(record, truths, now, held)
   for i, taken in ipairs(record) do
     local claim, note = taken[1], taken[2]
-    kinds[claim[KIND]].settle(claim, truths and truths[i] or 0, held and claim[AMOUNT] or 0, note, now)
+    local fine, error = pcall(kinds[claim[KIND]].settle, claim, truths and truths[i] or 0, held and claim[AMOUNT] or 0, note, now)
+    if not fine then redis.log(redis.LOG_WARNING, 'shin: ' .. (type(error) == 'table' and error.err or error)) end
   end
 end

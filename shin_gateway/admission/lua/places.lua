@@ -6,6 +6,7 @@
 --   pi  hash of members that hold a place -> since when     pt<class>  list of callers who wait, the next one first
 --   pq<class>:<caller>  list of the caller's members        wake:<worker>  list of reservations that got all they want
 -- The claim's own: hash of 'a' all who wait, 'n' those of them who do not wait for idle places, 'v' virtual time,
+-- 'e' places that workers hold ahead of their calls,
 -- 'g' microseconds from one free place to the next of late, 'l' when the last became free, and for each class 'n:'
 -- how many wait, 'p:' its turn in virtual time, 'w:' weight, 'm:' places that it may fill, 'i:' idle ones only.
 kinds.places = {}
@@ -27,9 +28,14 @@ local function number(text)
   return tonumber(text) or 0
 end
 
+-- Places that are held, by calls and ahead of them (spare.lua).
+local function holders(key)
+  return redis.call('HLEN', part(key, 'i')) + number(redis.call('HGET', key, 'e'))
+end
+
 -- Whether a place is free for it, how many wait before it, and microseconds until its turn at the pace of late.
 local function look(claim)
-  local held = redis.call('HLEN', part(claim[KEY], 'i'))
+  local held = holders(claim[KEY])
   local kept = redis.call('HMGET', claim[KEY], 'n', 'n:' .. claim[CLASS], 'g')
   local urgent, own, idle = number(kept[1]), number(kept[2]), claim[IDLE] == 1
   local free = held < claim[MOST] and urgent == 0 and (own == 0 or not idle)
@@ -67,7 +73,9 @@ end
 local function one_less(key, class, idle)
   redis.call('HINCRBY', key, 'n:' .. class, -1)
   redis.call('HINCRBY', key, 'n', idle - 1)
-  if redis.call('HINCRBY', key, 'a', -1) == 0 then redis.call('PEXPIRE', key, REMEMBERED) end
+  if redis.call('HINCRBY', key, 'a', -1) == 0 and number(redis.call('HGET', key, 'e')) == 0 then
+    redis.call('PEXPIRE', key, REMEMBERED)
+  end
 end
 
 local function leave_queue(claim, member)
@@ -106,7 +114,7 @@ end
 
 -- The class whose turn it is, among those that may have a place now; its turn, its weight, whether it is an idle one.
 local function next_class(key)
-  local held, kept, fields = redis.call('HLEN', part(key, 'i')), {}, redis.call('HGETALL', key)
+  local held, kept, fields = holders(key), {}, redis.call('HGETALL', key)
   for i = 1, #fields, 2 do kept[fields[i]] = tonumber(fields[i + 1]) end
   local best, turn
   for _, class in ipairs(CLASSES) do
