@@ -43,6 +43,7 @@ class BudgetSettings(Budgets):
 class BudgetAddon(Addon[BudgetSettings]):
     stage = Stage.ADMIT
     claims = True
+    needs = ("meter",)
 
     def __init__(self, settings: BudgetSettings, services: Services, mode: Mode = "enforce") -> None:
         super().__init__(settings, services, mode)

@@ -42,6 +42,9 @@ _MAX_CALLS = 100_000
 _LONGEST_NAME = 160
 
 PerWord = Whom | Literal["target", "policy"]
+_NARROW: tuple[PerWord, ...] = ("key", "user", "ip", "project", "team")
+"""Whose places are few people's, the fewest first. They are taken before those that all share, or whoever waits for
+his own keeps everybody else waiting for what he holds meanwhile."""
 
 
 def _listed(value: Any) -> Any:
@@ -202,7 +205,7 @@ class _Places:
     def __init__(self, calls: int, per: Per, settings: ConcurrencySettings, services: Services) -> None:
         self._target_of = services.target_of if "target" in per else None
         self._subject = _subject_of(per)
-        self.limit: Limit = places("+".join(per), calls, settings.queue)
+        self.limit: Limit = places(_ranked(per), calls, settings.queue)
         self.lines = {name: _line(name, one, calls, settings) for name, one in settings.classes.items()}
 
     def subject(self, call: Call) -> str | None:
@@ -215,6 +218,12 @@ class _Places:
         except Refusal:  # what is wrong with the call is said further in
             return None
         return f"{subject}target {_bounded(target.name)}" if target is not None else None
+
+
+def _ranked(per: Per) -> str:
+    """An id by whose order places are taken: digits come before letters."""
+    rank = next((str(at) for at, word in enumerate(_NARROW) if word in per), "")
+    return rank + "+".join(per)
 
 
 def _bounded(name: str) -> str:

@@ -5,16 +5,16 @@ Tokens are an estimate at first, which is corrected when the call has ended."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shin_gateway.addon import Addon, Forward, Mode, Services, Stage
 from shin_gateway.admission.claims import NEVER, Claim, ClaimMode
 from shin_gateway.admission.estimates import BY_TOKEN, NOTHING, Estimate, estimate
 from shin_gateway.admission.headers import of_claims
 from shin_gateway.admission.periods import in_words
-from shin_gateway.admission.rates import Limits, Measure, RateClaim, compiled, read_limits
+from shin_gateway.admission.rates import Limits, Measure, OneLimit, RateClaim, compiled, read_limits
 from shin_gateway.admission.subjects import whose
 from shin_gateway.call import Call
 from shin_gateway.caller import Grant
@@ -32,6 +32,14 @@ class RateLimitSettings(Limits):
     """`shared`: policies that say the same limit count together."""
     on_store_error: Literal["allow", "refuse"] = "allow"
     """A call whose limits cannot be asked: `allow` it, or `refuse` it with 503."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        """`on` is for keys with limits of their own; who says more of a limit means one."""
+        said = [name for name in OneLimit.model_fields if name in self.model_fields_set]
+        if said and not self.rates and not self.limits:
+            raise ValueError("a limit should have `requests`, `tokens`, `input_tokens` or `output_tokens`")
+        return self
 
 
 class RateLimit(Addon[RateLimitSettings]):

@@ -96,6 +96,8 @@ class Addon[S: Settings]:
     """Whether it says who is calling. Then nobody else does: not the proxy's URL, and not the key alone."""
     claims: ClassVar[bool] = False
     """Whether it refuses by claims alone (`shin_gateway.admission`), which know themselves what shadow mode is."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Addons without which it is held for show: a policy that has it and not them is refused."""
     changes_calls: ClassVar[bool] = False
     """Whether it changes what a client sends; `shin exec` tells agents that sign their bodies."""
 

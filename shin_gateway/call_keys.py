@@ -105,10 +105,12 @@ def _bare(value: str) -> str:
 
 
 def _password(encoded: str) -> str:
-    """Of a name without a password, where a key of ours may stand as well, all of it."""
+    """Of a name and a password the latter, unless a key of ours stands in the name's place."""
     try:
         login = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return encoded
     password = login.partition(":")[2]
-    return login if mentions(login) and not mentions(password) else password or encoded
+    if not mentions(password) and (found := _MENTION.search(login)):
+        return found[0]
+    return password or encoded

@@ -14,9 +14,10 @@ from shin_gateway.parameters.settings import Parameters
 from shin_gateway.policy.positions import Loc, PolicyErrors, parse, read, validate
 from shin_gateway.pricing import PriceSettings
 from shin_gateway.providers import Problem, ProviderSettings, check_rows
-from shin_gateway.roles import Role
+from shin_gateway.roles import DEFAULTS, Role
 from shin_gateway.secret import SecretRef, UrlRef
 from shin_gateway.units import Duration
+from shin_gateway.wording import meant_or_known
 
 Port = Annotated[int, Field(ge=0, le=65535, strict=True)]
 """0 takes a free one."""
@@ -177,6 +178,22 @@ def _problems(config: Config) -> Iterator[Problem]:
         if message:
             loc: Loc = ("models", name) if isinstance(alias, str) else ("models", name, "model")
             yield Problem(loc, message)
+    roles = {*DEFAULTS, *config.roles}
+    for where, role in _roles_named(config):
+        if role not in roles:
+            yield Problem(where, f'there is no role "{role}"', meant_or_known(role, roles))
+
+
+def _roles_named(config: Config) -> Iterator[tuple[Loc, str]]:
+    for name, user in config.users.items():
+        for number, role in enumerate(user.roles):
+            yield ("users", name, "roles", number), role
+    for number, issuer in enumerate(config.auth.issuers):
+        for word, role in issuer.role_names.items():
+            yield ("auth", "issuers", number, "role_names", word), role
+    asked = config.auth.introspection
+    for word, role in (asked.role_names if asked else {}).items():
+        yield ("auth", "introspection", "role_names", word), role
 
 
 def _misled(name: str, aliases: Mapping[str, str | Alias]) -> str:

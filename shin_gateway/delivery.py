@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 Room = Callable[[], Awaitable[None] | None]
 """None when the client takes more at once; else what waits until it does."""
 
+LONGEST_WAIT = 120.0
+"""Seconds that clients may be told to wait before they ask again by themselves: what openai-python heeds at most. Other
+SDKs sleep for as long as they are told, in silence, for hours if need be.
+"""
 CLIENT_LEFT = 499
 """Status in the log for a call whose client went away (nginx's number)."""
 
@@ -180,11 +185,11 @@ def refuse(call: Call, refusal: Refusal) -> Reply:
     headers = CIMultiDict(refusal.headers)
     headers["content-type"] = call.dialect.content_type
     headers["request-id"] = call.id
-    headers["x-should-retry"] = "true" if refusal.retryable else "false"
     retry_after = refusal.retry_after
     if retry_after is None and refusal.status in (429, 503, 529):
         retry_after = 1.0
-    if retry_after is not None:
-        headers["retry-after"] = str(max(1, round(retry_after)))
-        headers["retry-after-ms"] = str(round(retry_after * 1000))
+    headers["x-should-retry"] = "true" if refusal.retryable and (retry_after or 0) <= LONGEST_WAIT else "false"
+    if retry_after is not None:  # rounded up: who comes a moment too early is refused again
+        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+        headers["retry-after-ms"] = str(math.ceil(retry_after * 1000))
     return Reply(refusal.status, headers, call.dialect, body=call.dialect.error_body(refusal, call.id))

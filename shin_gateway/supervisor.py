@@ -259,13 +259,17 @@ class Supervisor:
                 temporary = file.with_name(f"{file.name}.new")
                 temporary.write_text(json.dumps(said))
                 temporary.replace(file)
-        print(_banner(said, self._options.home, len(self._workers)), flush=True)
+        print(_banner(said, self._options.home, len(self._workers), asks_for_keys(self._policies)), flush=True)
 
 
 def rewrites(policies: PolicySet) -> bool:
     """Whether some addon changes what agents send, which makes Claude Code's own mark on its bodies stale."""
     lines = (line for policy in policies.policies for line in policy.addons)
     return any(line.cls.changes_calls and line.mode == "enforce" for line in lines)
+
+
+def asks_for_keys(policies: PolicySet) -> bool:
+    return any(line.name == "auth" for policy in policies.policies for line in policy.addons)
 
 
 def _modes(options: RunOptions, config: Config, listen: Listen) -> list[str]:
@@ -292,8 +296,10 @@ def _places(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _banner(said: dict[str, Any], home: Path, workers: int) -> str:
+def _banner(said: dict[str, Any], home: Path, workers: int, keys: bool) -> str:
     proxy, gateway, admin = (running.reachable(said[name]) for name in ("proxy", "gateway", "admin"))
+    key = {f"{_shin()} key create --user NAME": "callers show keys: make one"} if keys else {}
+    login = "SHIN_USER=NAME:KEY " if keys else ""
     return f"""Shin Gateway {said["version"]} runs ({workers} worker{"s" if workers > 1 else ""}, state in {home}).
 
   proxy    http://{proxy}    for agents and SDKs that take HTTPS_PROXY
@@ -304,8 +310,9 @@ Paste one of these next:
 
 {
         _lines(
-            {
-                f"{_shin()} exec -- claude": "run an agent through the proxy",
+            key
+            | {
+                f"{login}{_shin()} exec -- claude": "run an agent through the proxy",
                 f"export OPENAI_BASE_URL=http://{gateway}/v1": "point an SDK at the gateway",
                 f"{_shin()} tail": "watch the calls",
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,6 +22,10 @@ OPEN_READS = frozenset({"calls.read", "policies.read"})
 """What every program of this machine may see where nobody has to say who he is."""
 
 
+_TAKEN = re.compile(r"this machine|files on |.*\(key_", re.IGNORECASE | re.DOTALL)
+"""How others stand in the list of actions; an identity provider may let people choose their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who asks. Behind the guard, so whoever has to say who he is has said it."""
@@ -32,7 +37,10 @@ class Asker:
     @property
     def name(self) -> str:
         """For the list of actions: `alice`, `alice (key_3f9a…)`."""
-        return f"{self.caller.name} ({self.caller.key})" if self.caller.key else self.caller.name
+        name = self.caller.name
+        if self.caller.key:
+            return f"{name} ({self.caller.key})"
+        return f"user {name}" if self is not THIS_MACHINE and _TAKEN.match(name) else name
 
     def may_give(self, roles: Roles, names: tuple[str, ...]) -> bool:
         """Whether these roles permit nothing in the admin API that he may not do himself."""

@@ -66,8 +66,12 @@ def handle_problems(app: FastAPI) -> None:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else ()
     # Without the input that pydantic adds: an answer repeats nothing that came from outside.
-    errors = [{"where": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in faults]
+    errors = [{"where": ".".join(map(str, one["loc"])), "message": _message(one)} for one in faults]
     return problem(422, "; ".join(f"{one['where']}: {one['message']}" for one in errors), errors=errors)
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ the others (lua/beat.lua). So nothing stays reserved for longer than `SILENCE` a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 BEAT = 3.0
 """Seconds between two signs of life of a worker."""
 AGAIN = 0.5
-"""Seconds after which one that did not reach the store is tried again."""
+"""Seconds after which what did not reach the store is tried again."""
 SILENCE = 10.0
 """Seconds without one after which what a worker holds is let go of."""
 _SWEPT = 500
@@ -65,6 +66,7 @@ class Admission:
         self._beat = state.script(scripts.load("beat"))
         self._waiting = Waiting(state, self.worker)
         self._alone = Alone()
+        self._hurry = asyncio.Event()
         self._outage = Outage("limits, budgets and places cannot be asked")
         self._held: set[str] = set()
         """Reservations that were asked for and not settled yet."""
@@ -86,6 +88,8 @@ class Admission:
             await asyncio.gather(self._beating, return_exceptions=True)
         await self._waiting.close()
         await self._leases.close()
+        for name, truths in list(self._unsettled.items()):
+            self._later(self._send(name, truths))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
 
@@ -217,9 +221,11 @@ class Admission:
 
     def _put_off(self, name: str, truths: bytes) -> bool:
         """Settle it when the store can be asked again; whether there is room to remember that."""
-        if len(self._unsettled) >= _UNSETTLED and name not in self._unsettled:
+        most = _UNSETTLED if truths else _UNSETTLED // 10  # the next beats find what was not used
+        if len(self._unsettled) >= most and name not in self._unsettled:
             return False
         self._unsettled[name] = truths
+        self._hurry.set()
         return True
 
     def _later(self, work: Awaitable[None]) -> None:
@@ -232,15 +238,17 @@ class Admission:
     async def _live(self) -> None:
         strange: set[str] = set()
         while True:
-            pause = BEAT
+            self._hurry.clear()
             try:
                 strange = await self._round(strange)
             except StoreError as error:
                 log.debug("admission: %s", error)
-                pause = min(AGAIN, BEAT)
+                self._hurry.set()
             except Exception:
                 log.exception("admission: a round failed")
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(AGAIN, BEAT))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), max(0.0, BEAT - AGAIN))
 
     async def _round(self, strange: set[str]) -> set[str]:
         """Beat, settle what is left, let go of what was strange before already. Returns what is strange now."""

@@ -6,6 +6,7 @@ OpenAI: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, resets as `1m30
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def _anthropic(unit: str, claim: RateClaim) -> Mapping[str, str]:
     return {
         f"anthropic-ratelimit-{unit}-limit": str(limit),
         f"anthropic-ratelimit-{unit}-remaining": str(remaining),
-        f"anthropic-ratelimit-{unit}-reset": rfc3339(time.time() + reset),
+        f"anthropic-ratelimit-{unit}-reset": rfc3339(math.ceil(time.time() + reset)),
     }
 
 

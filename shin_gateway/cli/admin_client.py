@@ -90,5 +90,5 @@ def _said(answer: object) -> str:
     """What problem details (RFC 9457) say, as a sentence goes after `shin:`."""
     if not isinstance(answer, dict):
         return ""
-    said = str(answer.get("detail") or answer.get("title") or "")
+    said = str(answer.get("detail") or answer.get("title") or "").removeprefix("body.")
     return "".join(character if character.isprintable() else "?" for character in said)[:2000]

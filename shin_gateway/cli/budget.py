@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, HomeOption, folder
+from shin_gateway.cli.options import DEFAULT_HOME, HomeOption, folder, quoted
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -19,8 +19,8 @@ PATH = "/api/v1/budgets"
 _COLUMNS = ("budget", "of", "spent", "held", "limit", "left", "resets")
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-Budget = Annotated[str, typer.Argument(metavar="BUDGET", help='Its name, as `show` has it: "$20/day per user".')]
-Subject = Annotated[str, typer.Argument(metavar="OF", help='For whom it counts, as `show` has it: "user alice".')]
+Budget = Annotated[str, typer.Argument(metavar="BUDGET", help="Its name, as `show` has it: '$20/day per user'.")]
+Subject = Annotated[str, typer.Argument(metavar="OF", help="For whom it counts, as `show` has it: 'user alice'.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,18 +46,18 @@ def show(
 def set_limit(
     budget: Budget,
     subject: Subject,
-    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="`$30`, `3M tokens`, or `policy`: as the policy says.")],
+    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="'$30', '3M tokens', or `policy`: as the policy says.")],
     as_json: Json = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Give one user, team or key another limit, in later periods too."""
-    wanted = {"budget": budget, "subject": subject, "limit": None if limit == "policy" else limit}
+    wanted = {"budget": quoted(budget), "subject": subject, "limit": None if limit == "policy" else limit}
     _print([_client(home).put(f"{PATH}/limit", wanted)], as_json)
 
 
 def reset(budget: Budget, subject: Subject, as_json: Json = False, home: HomeOption = DEFAULT_HOME) -> None:
     """Forget what was spent in the period that runs."""
-    _print([_client(home).post(f"{PATH}/reset", {"budget": budget, "subject": subject})], as_json)
+    _print([_client(home).post(f"{PATH}/reset", {"budget": quoted(budget), "subject": subject})], as_json)
 
 
 def alerts(
@@ -90,6 +90,8 @@ def _print(budgets: list[dict[str, Any]], as_json: bool) -> None:
     from rich.text import Text
 
     table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for column in table.columns[2:]:
+        column.no_wrap = True
     for one in budgets:
         spent, held, limit = (Decimal(one[name]) for name in ("spent", "reserved", "limit"))
         share = (spent + held) / limit if limit else 1

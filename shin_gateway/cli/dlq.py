@@ -121,6 +121,8 @@ def _client(home: Path, patience: float | None = None) -> AdminClient:
 def _path(id: str, *more: str) -> str:
     from shin_gateway.cli.admin_client import part
 
+    if not set(id) <= set("0123456789abcdef"):
+        raise Failed(f"there is no dead letter {_plain(id)}: `shin dlq list` shows the ids", 2)
     return "/".join((PATH, part(id), *more))
 
 
@@ -147,9 +149,11 @@ def _table(letters: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
-    table.columns[0].no_wrap = True
+    table.padding = (0, 1, 0, 0)  # an id is long
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for one in letters:
-        at = f"{dt.datetime.fromisoformat(one['at']).astimezone():%m-%d %H:%M:%S}"
+        at = f"{dt.datetime.fromisoformat(one['at']).astimezone():%m-%d %H:%M}"
         values = [one["id"], at, *(str(one[name]) for name in _COLUMNS[2:-1])]
         again = f"no: {one['unsent']}" if one["unsent"] else "yes"
         table.add_row(*(Text(_plain(value)) for value in [*values, again]), style="dim" if one["unsent"] else "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, Failed, HomeOption, folder, warn
+from shin_gateway.cli.options import DEFAULT_HOME, Failed, HomeOption, folder, quoted, warn
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -44,10 +44,10 @@ def create(
     host: Annotated[Repeated, typer.Option(help="A pattern of hosts, or gateway. May be repeated.")] = None,
     expires: Annotated[str | None, typer.Option(help="30d, 12h, or a date.", show_default="never")] = None,
     limit: Annotated[
-        Repeated, typer.Option(help="A limit of its own: a setting of rate_limit as KEY=VALUE. May be repeated.")
+        Repeated, typer.Option(help="A limit of its own: 'requests=60/min', a setting of rate_limit. May be repeated.")
     ] = None,
     budget: Annotated[
-        Repeated, typer.Option(help="A budget of its own: a setting of budget as KEY=VALUE. May be repeated.")
+        Repeated, typer.Option(help="A budget of its own: 'limit=$5/day', a setting of budget. May be repeated.")
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -61,7 +61,7 @@ def create(
     lists = {"tags": tag, "roles": role, "models": model, "hosts": host}
     wanted: dict[str, Any] = {name: value for name, value in {**texts, **lists}.items() if value}
     wanted |= {"limits": _settings("--limit", limit)} if limit else {}
-    wanted |= {"budget": _settings("--budget", budget)} if budget else {}
+    wanted |= {"budget": _settings("--budget", [*map(_in_quotes, budget)])} if budget else {}
     wanted |= {"expires": _moment(expires)} if expires is not None else {}
     _tell_secret(_client(home).post(PATH, wanted), quiet, as_json)
 
@@ -160,11 +160,23 @@ def _settings(option: str, pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
+def _in_quotes(pair: str) -> str:
+    quoted(pair.partition("=")[2])
+    return pair
+
+
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _later(option: str, text: str) -> float:
+    try:
+        return _seconds(option, text)
+    except Failed:
+        raise Failed(f"{option}: write 30d, 12h, or a date like 2027-01-31, not {text!r}", 2) from None
 
 
 def _seconds(option: str, text: str) -> float:
@@ -183,7 +195,7 @@ def _moment(text: str) -> str:
     except ValueError:
         pass
     try:
-        return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=_seconds("--expires", text))).isoformat()
+        return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=_later("--expires", text))).isoformat()
     except OverflowError:
         raise Failed("--expires: too far ahead", 2) from None
 

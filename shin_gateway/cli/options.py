@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,13 @@ def folder(home: Path) -> Path:
         return home.expanduser().absolute()
     except RuntimeError as error:
         raise Failed(f"--home {home}: {error}") from None
+
+
+def quoted(text: str) -> str:
+    """An amount as it was typed. Raises Failed where a shell has put the value of `$5` or `$20` in its place."""
+    if re.match(r"\d*/", text):
+        raise Failed(f"{text!r} lacks its $: write it between single quotes, so that the shell leaves it alone", 2)
+    return text
 
 
 def warn(text: str) -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +36,11 @@ _WIDTHS = {
     "total": 7,
 }
 """Columns and their widths; a negative one is aligned to the left."""
+_NUMBERS = ("in", "cached", "out", "cost", "first")
+_NARROW = 14
+"""What a model's name keeps on a terminal that is not wide enough."""
+_WAITED = 100.0
+"""Milliseconds in the queue that are worth a word."""
 _PAUSE = 1.0
 _PATIENCE = 5
 _OVERLAP = 10.0
@@ -185,17 +190,24 @@ def _table() -> Callable[[CallRow], None]:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(" ".join(_cell(name, name) for name in _WIDTHS), style="dim")
+    widths = _fitting(console.width)
+    console.print(" ".join(_cell(name, widths[name]) for name in widths), style="dim")
 
     def show(row: CallRow) -> None:
-        console.print(line(row))
+        console.print(line(row, widths))
         console.file.flush()
 
     return show
 
 
-def line(row: CallRow) -> Text:
-    """One call as one line; a cause is added where it did not end well."""
+def _fitting(width: int) -> dict[str, int]:
+    """The columns' widths, with less of the model's name where the terminal is narrow."""
+    over = sum(abs(one) + 1 for one in _WIDTHS.values()) - 1 - width
+    return _WIDTHS | {"model": -max(_NARROW, -_WIDTHS["model"] - max(0, over))}
+
+
+def line(row: CallRow, widths: dict[str, int] = _WIDTHS) -> Text:
+    """One call as one line, with what is remarkable behind it, or in the place of numbers that it has not."""
     from rich.text import Text
 
     usage = bool(row.usage_source)
@@ -211,11 +223,24 @@ def line(row: CallRow) -> Text:
         "first": _time(row.first_part_ms),
         "total": _time(row.total_ms),
     }
-    text = Text(" ".join(_cell(name, value) for name, value in cells.items()), style=_style(row))
+    told = {name: _cell(value, widths[name]) for name, value in cells.items()}
+    remarks = [*_remarks(row)]
+    if row.end != "completed" and not usage:
+        told = {name: cell for name, cell in told.items() if name not in _NUMBERS}
+        room = sum(widths[name] + 1 for name in _NUMBERS) - 1
+        told["total"] = f" {remarks.pop(0):<{room - 1}} {told['total']}"
+    return Text("  ".join([" ".join(told.values()), *remarks]), style=_style(row))
+
+
+def _remarks(row: CallRow) -> Iterator[str]:
     if row.end != "completed":
         where = f" by {row.addon}" if row.addon else ""
-        text.append(f"  {row.end}{where}" + (f": {row.cause}" if row.cause else ""))
-    return text
+        yield f"{row.end}{where}" + (f": {row.cause}" if row.cause else "")
+    if row.queue_ms >= _WAITED:
+        yield f"queued {_time(row.queue_ms)}"
+    for name, value in row.facts.items():
+        if name.startswith("shadow."):
+            yield _printable(f"{name.removeprefix('shadow.')} in shadow: {value}")
 
 
 def _is_priced(row: CallRow) -> bool:
@@ -230,12 +255,15 @@ def _style(row: CallRow) -> str:
     return "yellow" if row.end != "completed" or row.status >= 400 else ""
 
 
-def _cell(name: str, value: str) -> str:
-    width = _WIDTHS[name]
-    # A name from outside must not move the cursor of the terminal that shows it.
-    value = "".join(character if character.isprintable() else "?" for character in value)
+def _cell(value: str, width: int) -> str:
+    value = _printable(value)
     cut = value if len(value) <= abs(width) else value[: abs(width) - 1] + "…"
     return cut.ljust(-width) if width < 0 else cut.rjust(width)
+
+
+def _printable(text: str) -> str:
+    """A name from outside does not move the cursor of the terminal that shows it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _tokens(number: int, known: bool) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from shin_gateway.dialects.heads import Peek as Peek
-from shin_gateway.dialects.heads import rename_in_path
+from shin_gateway.dialects.heads import model_in_path, rename_in_path
 from shin_gateway.dialects.json_spans import (
     Channel,
     Paths,
@@ -125,6 +125,8 @@ class Dialect:
         span = members(text).get("model") if text.lstrip()[:1] == "{" else None
         if span is None:
             return body, rename_in_path(path, model)
+        if model_in_path(path) is not None:  # Azure goes by the path, whatever the body says
+            path = rename_in_path(path, model)
         return f'{text[: span.start]}"{escape(model)}"{text[span.end :]}'.encode(), path
 
     def call_slots(self, body: bytes) -> list[Slot]:

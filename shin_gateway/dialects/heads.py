@@ -76,13 +76,19 @@ def require_model(model: object, path: str) -> str:
 
 
 def model_in_path(path: str) -> str | None:
-    found = _MODEL_IN_PATH.search(path)
+    found = _find_in_path(path)
     return unquote(found[found.lastgroup or 0]) if found else None
+
+
+def _find_in_path(path: str) -> re.Match[str] | None:
+    """Not in its query, where anybody can write anything."""
+    where = path.partition("?")[0]
+    return _MODEL_IN_PATH.search(path, 0, len(where))
 
 
 def rename_in_path(path: str, model: str) -> str:
     """Raises Invalid where the path names no model."""
-    found = _MODEL_IN_PATH.search(path)
+    found = _find_in_path(path)
     if found is None:
         raise Invalid("model: the name of a model is missing.", param="model")
     start, end = found.span(found.lastgroup or 0)

@@ -61,10 +61,13 @@ def _settings(line: AddonLine) -> str:
     return _flow(line.settings.model_dump())
 
 
+_NOTHING: tuple[object, ...] = (None, "")
+
+
 def _flow(value: Any) -> str:
     """A value as YAML writes it on one line; what is not set is left out."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items() if one is not None) + "}"
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items() if one not in _NOTHING) + "}"
     if isinstance(value, set | frozenset):
         return "[" + ", ".join(sorted(map(_flow, value))) + "]"
     if isinstance(value, list | tuple):

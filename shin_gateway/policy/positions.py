@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ Loc = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _TYPED = {f"{_TAG}{name}" for name in ("int", "float", "bool", "null")}
 _KNOWN = _TYPED | {f"{_TAG}{name}" for name in ("str", "timestamp", "value", "merge", "map", "seq")}
+_BRANCH = re.compile(r"literal\[|[A-Z]\w*Settings$|\[key\]$")
+"""What pydantic puts into a way that nobody wrote: which side of a union it tried, and that a key itself is wrong."""
+_NO_MAPPING = ("dict_type", "model_type", "model_attributes_type")
 
 
 @dataclass(frozen=True, order=True)
@@ -109,7 +113,8 @@ def validate[M: BaseModel](document: Document, model: type[M], data: Any = None,
         return model.model_validate(document.data if data is None else data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        raise PolicyErrors(_explain(document, model, at, dict(one)) for one in found) from None
+        telling = [one for one in found if not _beside(one, found)]
+        raise PolicyErrors(_explain(document, model, at, dict(one)) for one in telling) from None
 
 
 class _Builder:
@@ -204,17 +209,30 @@ def _odd_character(text: str) -> tuple[int, int]:
 def _explain(document: Document, model: type[BaseModel], at: Loc, error: dict[str, Any]) -> PolicyError:
     """Our words for one of pydantic's errors. The offending value is never shown: it may be a secret."""
     loc: Loc = at + tuple(error["loc"])
-    name, kind = str(loc[-1]) if loc else "", error["type"]
+    name, kind = _named(loc), error["type"]
     if kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
         return document.error(loc, f'unknown key "{name}"', meant_or_known(name, known), key=True)
     if kind == "missing":
         return document.error(loc[:-1], f'missing key "{name}"', key=True)
-    if kind in ("dict_type", "model_type", "model_attributes_type"):
+    if kind in _NO_MAPPING:
         return document.error(loc, f'"{name}" should be a mapping' if name else "should be a mapping")
     if kind in ("value_error", "assertion_error"):
         return document.error(loc, str(error["ctx"]["error"]))
     return document.error(loc, _sentence(name, error["msg"]))
+
+
+def _named(loc: Loc) -> str:
+    return next((str(part) for part in reversed(loc) if not _BRANCH.match(str(part))), "")
+
+
+def _beside(error: Any, found: Iterable[Any]) -> bool:
+    """Whether it says that a word was expected where a mapping was written, in which something else is wrong."""
+    loc = error["loc"]
+    if not loc or not str(loc[-1]).startswith("literal["):
+        return False
+    siblings = (one for one in found if one["loc"][: len(loc) - 1] == loc[:-1] and one["loc"] != loc)
+    return any(one["type"] not in _NO_MAPPING for one in siblings)
 
 
 def _sentence(name: str, message: str) -> str:

@@ -168,6 +168,7 @@ class _Loader:
         addons = tuple(
             sorted((one for one in merged.lines.values() if isinstance(one, AddonLine)), key=AddonLine.place)
         )
+        self._complete(source, addons)
         off = tuple(one for one in merged.lines.values() if isinstance(one, Off))
         values = {key: merged.values.get(key, getattr(_DEFAULTS, key)) for key in SINGLE_KEYS}
         digest = _digest(source.name, *map(str, hosts), *map(_written, addons), *map(repr, values.values()))
@@ -183,6 +184,13 @@ class _Loader:
             origins=merged.origins,
             digest=digest,
         )
+
+    def _complete(self, source: Source, addons: tuple[AddonLine, ...]) -> None:
+        there = {line.name for line in addons}
+        for line in addons:
+            for name in line.cls.needs:
+                if name not in there:
+                    self._refuse(source, ("addons", line.name), f'"{line.name}" needs the addon "{name}" as well')
 
     def _merge(self, source: Source) -> _Merged:
         merged = _Merged()

@@ -27,6 +27,7 @@ KEY = "shin:workers"
 _BEAT = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[2]))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 1, '+inf') -- the clock was set back; who lives says so again
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 """

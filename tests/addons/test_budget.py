@@ -233,12 +233,12 @@ async def test_a_keys_own_budget_holds_as_well(stand: Stand, provider: FakeProvi
 
 
 async def test_a_store_that_is_gone_refuses(stand: Stand) -> None:
-    await stand.start("budget: {limit: $1/day}")
+    await stand.start("budget: {limit: $1/day}" + METERED)
     stand.state._down_until = asyncio.get_running_loop().time() + 60
     asked = await stand.ask(chat())
     assert (asked.status, asked.outcome.cause, asked.outcome.addon) == (503, "store_unavailable", "budget")
     await stand.stop()
-    await stand.start("budget: {limit: $1/day, on_store_error: allow}")
+    await stand.start("budget: {limit: $1/day, on_store_error: allow}" + METERED)
     assert (await stand.ask(chat())).status == 200
     stand.state._down_until = 0.0
 
@@ -253,7 +253,7 @@ async def test_it_survives_a_restart_of_the_gateway(stand: Stand, provider: Fake
 
 
 async def test_lists_of_models_are_free(stand: Stand) -> None:
-    await stand.start("budget: {limit: $1/day}")
+    await stand.start("budget: {limit: $1/day}" + METERED)
     assert not (await stand.ask(b"", "/v1/models", method="GET")).call.claims
 
 

@@ -185,7 +185,7 @@ async def test_a_keys_own_limits_hold_as_well(stand: Stand) -> None:
 
 
 async def test_a_key_whose_limits_are_nonsense_gets_nowhere(stand: Stand) -> None:
-    await stand.start("rate_limit: on\nbudget: on")
+    await stand.start("rate_limit: on\nbudget: on\nmeter: on")
     for grant in (Grant(limits={"requests": "many"}), Grant(budget={"limit": "much"})):
         asked = await ask_as(stand, Caller("k", "virtual_key", user="ann", key="key_1", grant=grant))
         assert (asked.status, asked.outcome.cause) == (400, "key_limits" if grant.limits else "key_budget")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import sys
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from shin_gateway.admission import Admission, allowance, bucket, scripts
@@ -15,13 +18,12 @@ from shin_gateway.admission.claims import Claim, Limit
 from shin_gateway.admission.gate import BEAT, SILENCE
 from shin_gateway.errors import OverBudget, Unavailable
 from shin_gateway.stores.embedded import find_server
-from shin_gateway.stores.errors import CommandError, StoreTimeout
+from shin_gateway.stores.errors import CommandError, StoreError, StoreTimeout
 from shin_gateway.stores.outage import QUIET, Outage
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone
 from tests.stores.servers import Server, free_port
 
-GATE = sys.modules["shin_gateway.admission.gate"]  # the package has a function of this name
 FOREVER = 4_000_000_000.0
 NOW = 2_000_000_000
 WORKERS = f"{scripts.PREFIX}workers"
@@ -107,6 +109,17 @@ async def test_one_limit_that_was_meddled_with_leaves_the_others_right(state: St
     assert not await state.run("EXISTS", f"{scripts.PREFIX}open:{worker.worker}")
 
 
+async def test_one_lease_that_was_meddled_with_leaves_the_others_right(state: StateStore) -> None:
+    limits = [allowance("$one", 10_000, FOREVER, "one"), allowance("$two", 10_000, FOREVER, "two")]
+    await state.run("SET", f"{scripts.PREFIX}{limits[0].id}:u", "x")
+    renew = state.script(scripts.load("renew"))
+    leases = [("", 5, f"lease:{limit.id}", claim(limit, 0).packed(), 100, 256) for limit in limits]
+    reply, _ = await renew([f"{scripts.PREFIX}open:w"], [scripts.PREFIX, "w", msgspec.msgpack.encode(leases)])
+    assert [got for got, *_ in msgspec.msgpack.decode(reply)] == [0, 100]
+    assert await state.run("HMGET", f"{scripts.PREFIX}{limits[1].id}:u", "s", "r") == [b"5", b"100"]
+    assert await state.run("HKEYS", f"{scripts.PREFIX}open:w") == [f"lease:{limits[1].id}".encode()]
+
+
 async def test_lists_that_were_meddled_with_refuse_nobody(state: StateStore) -> None:
     for name in ("budgets", "alerts"):
         await state.run("SET", f"{scripts.PREFIX}{name}", "x")
@@ -149,28 +162,69 @@ def test_when_it_is_over_is_told_too(caplog: Any) -> None:
     assert [record.message for record in caplog.records] == ["x: OOM", "x: over after 5 s and 2 times"]
 
 
-async def test_what_was_taken_late_is_let_go_of_soon(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that was slow for once: what it did after we had gone on is undone with the next sign of life."""
-    monkeypatch.setattr(GATE, "BEAT", 0.2)
-    store = await StateStore.connect(f"unix://{server.socket}?timeout=0.1")
-    worker = Admission(store)
+async def test_what_was_taken_late_is_let_go_of_soon(server: Server, slow: StateStore) -> None:
+    """A store that was slow for once: what it did after we had gone on is undone."""
+    worker = Admission(slow)
     worker.start()
     await asyncio.sleep(0.05)
-    await store.run_alone("CLIENT", "PAUSE", 150, "ALL", timeout=1)
     someone = Someone(claim(allowance("$late", 100, FOREVER, "late")))
-    await worker.enter(someone.call)
+    with frozen(server):
+        await worker.enter(someone.call)
     assert someone.claims[0].standing is None
-    async with asyncio.timeout(2):
-        while await _held(store, "$late") != b"0":
+    async with asyncio.timeout(1.5):
+        while await _held(slow, "$late") != b"0":
             await asyncio.sleep(0.02)
     someone.end()
     await worker.close()
-    await store.close()
+
+
+async def test_who_ends_settles_what_did_not_reach_the_store(server: Server, slow: StateStore) -> None:
+    worker = Admission(slow)
+    someone = Someone(claim(allowance("$end", 100, FOREVER, "end")))
+    await worker.enter(someone.call)
+    with frozen(server):
+        someone.end()
+        await asyncio.sleep(0.3)
+    await worker.close()
+    assert await _held(slow, "$end") == b"0"
+
+
+async def test_one_call_finds_out_whether_the_store_is_back(server: Server, slow: StateStore) -> None:
+    """The others do not wait for it."""
+    with frozen(server):
+        while not slow._down_until:
+            await asyncio.gather(slow.run("PING"), return_exceptions=True)
+        await asyncio.sleep(1.05)
+        first = slow.run("PING")
+        began = time.monotonic()
+        await asyncio.gather(*(slow.run("PING") for _ in range(20)), return_exceptions=True)
+        assert time.monotonic() - began < 0.08
+        with pytest.raises(StoreTimeout):
+            await first
+    await asyncio.sleep(1.05)
+    assert await slow.run("PING") == b"PONG"
 
 
 async def _held(store: StateStore, id: str) -> bytes | None:
     try:
         held: bytes | None = await store.run("HGET", f"{scripts.PREFIX}a:{id}:{FOREVER:.0f}:u", "r")
-    except Exception:
+    except StoreError:
         return None
     return held
+
+
+@contextlib.contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+async def slow(server: Server) -> AsyncIterator[StateStore]:
+    """It may take a tenth of a second."""
+    store = await StateStore.connect(f"unix://{server.socket}?timeout=0.1")
+    yield store
+    await store.close()

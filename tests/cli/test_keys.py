@@ -101,7 +101,7 @@ def _all_of(terminal: int) -> str:
 
 async def test_what_goes_wrong_is_said_in_a_line(home: Path, tmp_path: Path) -> None:
     for arguments, code, said in (
-        (("create", "--role", "emperor"), 1, 'shin: body.roles: there is no role "emperor"'),
+        (("create", "--role", "emperor"), 1, 'shin: roles: there is no role "emperor"'),
         (("create", "--limit", "60"), 2, "shin: --limit takes KEY=VALUE"),
         (("create", "--expires", "soon"), 2, "shin: --expires: write a number and a unit"),
         (("show", "key_zzzzzzzzzzzz"), 1, "shin: there is no key key_zzzzzzzzzzzz"),

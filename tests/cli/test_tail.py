@@ -123,6 +123,12 @@ async def test_nothing_yet(store, tmp_path):
             {"status": 400, "end": "refused", "addon": "budget", "cause": "over_budget"},
             ["refused by budget: over_budget"],
         ),
+        (
+            {"status": 429, "end": "refused", "addon": "rate_limit", "cause": "rate_limited", "usage_source": ""},
+            ["429  refused by rate_limit: rate_limited  ", " 4.6s"],
+        ),
+        ({"facts": {"shadow.budget": "over_budget"}}, ["4.6s  budget in shadow: over_budget"]),
+        ({"queue_ms": 1500.0}, ["4.6s  queued 1.5s"]),
         ({"cost": Decimal("12.5")}, ["$12.50"]),
         ({"model": "a\x1b[31mb"}, ["a?[31mb"]),
         ({"model": "", "host": "api.openai.com"}, ["api.openai.com"]),
@@ -134,3 +140,9 @@ def test_what_a_line_says(fields, words):
     assert text[text.index("ada") :].find(words[0]) > 0
     for word in words:
         assert word in text
+
+
+def test_a_line_fits_a_terminal_of_100_columns():
+    refused = {"status": 429, "end": "refused", "addon": "concurrency", "cause": "queue_timeout", "usage_source": ""}
+    for fields in ({}, {"model": "m" * 40}, refused):
+        assert len(tail.line(row(1, **fields), tail._fitting(100)).plain) == 100

@@ -29,6 +29,7 @@ HOSTS = {
     "gemini": "https://generativelanguage.googleapis.com",
 }
 TEXT = "Hello from the fake provider."
+CALLS = ("/v1/messages", "/v1/responses", "/v1beta/")
 WRONG = "sk-shin-" + "0" * 43
 
 
@@ -145,11 +146,10 @@ async def stand(tmp_path: Path, secure: FakeProvider) -> AsyncIterator[Stand]:
         yield Stand(worker, secure, Registrar(worker.worker.gateway.state), tmp_path)
 
 
-BOTH = pytest.mark.parametrize("gateway", [False, True], ids=["proxy", "gateway"])
 EACH = pytest.mark.parametrize("name", AGENTS)
 AUTH = "  auth: {keys: gateway}\n"
-MOST = {"codex": 2, "gemini": 2, "opencode": 2}
-"""Calls of one turn, where it is not one: a prewarm, a choice of the model, a title."""
+CALLS_OF_A_TURN = {"claude": 1, "codex": 2, "gemini": 2, "opencode": 2}
+"""With a prewarm, a choice of the model, or a title beside the call itself."""
 
 
 def shows(ran: Ran, text: str) -> bool:
@@ -158,7 +158,7 @@ def shows(ran: Ran, text: str) -> bool:
     return text in said or json.dumps(text)[1:-1] in said
 
 
-@BOTH
+@pytest.mark.parametrize("gateway", [False, True], ids=["proxy", "gateway"])
 @EACH
 async def test_a_spent_budget_ends_the_turn(stand: Stand, name: str, gateway: bool) -> None:
     """One try and the reason, whichever way the agent came."""
@@ -166,63 +166,65 @@ async def test_a_spent_budget_ends_the_turn(stand: Stand, name: str, gateway: bo
     key = await stand.key()
     ran = await stand.run(name, key=key, login=f"anna:{key}", gateway=gateway)
     rows = await stand.calls()
-    assert ran.code or name == "opencode", "it says that it failed"
+    assert ran.code
     assert shows(ran, 'The budget "10 tokens/day per user" of user anna'), ran
     assert {(row.status, row.cause, row.caller) for row in rows} == {(400, "over_budget", "anna")}
-    assert len(rows) <= MOST.get(name, 1)
+    assert len(rows) <= CALLS_OF_A_TURN[name]
     assert not stand.asked
 
 
 @EACH
 async def test_a_model_that_the_key_may_not_use(stand: Stand, name: str) -> None:
+    """Claude Code takes a 400 at a base URL for a server without its newest features, and leaves out some of them."""
     await stand.policy(AUTH + "  access: on")
     key = await stand.key(models=("groq/*",))
-    ran = await stand.run(name, login=f"anna:{key}")
+    ran = await stand.run(name, key=key, gateway=True)
     rows = await stand.calls()
+    assert ran.code
     assert shows(ran, "Your key may not use the model"), ran
     assert {(row.status, row.cause) for row in rows} == {(400, "model_not_allowed")}
-    assert len(rows) <= MOST.get(name, 1)
+    assert len(rows) <= (6 if name == "claude" else CALLS_OF_A_TURN[name])
 
 
 @EACH
 async def test_a_rate_limit_is_waited_for(stand: Stand, name: str) -> None:
-    """It waits as long as it is told, and the user sees nothing but the answer."""
-    await stand.policy(AUTH + "  rate_limit: {requests: 1/6s, per: everyone, scope: shared}")
+    """As long as is told, and the user sees the answer alone."""
+    await stand.policy(AUTH + "  rate_limit: {requests: 1/4s, per: everyone, scope: shared}")
     key = await stand.key()
     async with httpx2.AsyncClient(trust_env=False) as client:
         headers = {"authorization": f"Bearer {key}"}
         first = await client.post(f"{stand.worker.gateway}/v1/chat/completions", json=CHAT, headers=headers)
     assert first.status_code == 200
     ran = await stand.run(name, key=key, gateway=True)
-    rows = (await stand.calls())[1:]
+    statuses = [row.status for row in (await stand.calls())[1:]]
     assert (ran.code, TEXT in ran.out) == (0, True), ran
-    statuses = [row.status for row in rows]
-    assert set(statuses) == {200, 429}
+    assert set(statuses) <= {200, 429}
     assert statuses.count(429) <= 2 * statuses.count(200), "it did not wait as told"
 
 
-@EACH
+@pytest.mark.parametrize("name", [name for name in AGENTS if name != "codex"])
 async def test_a_key_that_was_revoked(stand: Stand, name: str) -> None:
+    """It is shown at once; but Codex asks six times over either transport, whoever answers 401."""
     await stand.policy(AUTH)
     ran = await stand.run(name, key=WRONG, gateway=True)
     rows = await stand.calls()
-    assert ran.code or name == "opencode"
+    assert ran.code
     assert shows(ran, "The key is unknown, expired or disabled."), ran
     assert {(row.status, row.cause) for row in rows} == {(401, "unauthenticated")}
-    assert len(rows) <= (12 if name == "codex" else MOST.get(name, 1)), "Codex asks six times over either transport"
+    assert len(rows) <= CALLS_OF_A_TURN[name]
     assert not stand.asked
 
 
-@BOTH
 @EACH
-async def test_all_at_once_and_room_enough(stand: Stand, name: str, gateway: bool) -> None:
-    """With every addon that can refuse, and a login that is wanted, an agent works as without."""
+async def test_a_login_and_room_enough(stand: Stand, name: str) -> None:
+    """With all that can refuse, and a login that is wanted, an agent works as without; its own key goes on."""
     addons = "  access: on\n  rate_limit: {requests: 100/min, tokens: 100M/min}\n  concurrency: {calls: 9}\n"
     budget = "  budget: {limit: $1000/day, unknown_price: {input: $5, output: $15}}\n"
-    await stand.policy(AUTH + addons + budget, "" if gateway else "proxy_auth: required")
+    await stand.policy(AUTH + addons + budget, "proxy_auth: required")
     key = await stand.key()
-    ran = await stand.run(name, key=key, login="" if gateway else f"anna:{key}", gateway=gateway)
+    ran = await stand.run(name, login=f"anna:{key}")
     rows = await stand.calls()
     assert (ran.code, TEXT in ran.out) == (0, True), ran
     assert {(row.caller, row.caller_kind, row.status) for row in rows} == {("anna", "virtual_key", 200)}
+    assert all(AGENTS[name].dummy in str(seen.headers) for seen in stand.asked if seen.method != "WEBSOCKET")
     assert not [seen for seen in stand.provider.seen if key in f"{seen.target} {seen.headers}"]

@@ -3,8 +3,6 @@
 -- key: a hash of 's' what was spent, 'r' what is reserved, 'l' the highest alert so far, 'm' the policy's limit, 'n' name
 kinds.allowance = {}
 
-local UNUSED = 600000  -- milliseconds that one of which nothing was spent is kept
-
 function kinds.allowance.check(claim, now)
   local limit, amount = raised(claim[8]) or claim[6], claim[AMOUNT]
   local kept = redis.call('HMGET', claim[KEY], 's', 'r', 'm')
@@ -38,9 +36,9 @@ function kinds.allowance.settle(claim, truth, taken, _, now)
   local reserved = math.max(0, (tonumber(kept[2]) or 0) - taken)
   local level = truth > 0 and alert(claim, spent, raised(claim[8]) or claim[6], claim[7], before) or before
   redis.call('HSET', claim[KEY], 's', whole(spent), 'r', whole(reserved), 'l', level)
-  if spent == 0 and reserved == 0 then  -- callers can think up names of models without end
+  if spent == 0 and reserved == 0 then
     redis.call('PEXPIRE', claim[KEY], UNUSED)
-  elseif not kept[2] then  -- its key was gone
+  elseif not kept[2] or spent == truth then  -- its key was gone, or about to go
     keep(claim, now)
   end
 end

@@ -8,6 +8,7 @@ local PREFIX = ARGV[1]
 local LEVELS = {50, 75, 90, 100}  -- per cent of a budget that are told of
 local WEEK = 7 * 86400000  -- milliseconds
 local LISTED = 10000  -- budgets in use that can be looked at
+local UNUSED = 600000  -- milliseconds that the books of one who spent nothing are kept: names can be made up
 local SHARE = 8  -- a worker gets an eighth of what is free ahead of its calls, at most
 local renewing = false  -- whether what is settled is taken anew in the same step
 local told = {}  -- alerts of this run

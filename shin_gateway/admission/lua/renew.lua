@@ -14,9 +14,12 @@ for i, lease in ipairs(leases) do
     redis.call('HDEL', open, old)
     settle(cmsgpack.unpack(record), {spent}, now, true)
   elseif spent > 0 then  -- its reservation is gone, and what was spent since is still to be paid
-    kind.settle(claim, spent, 0, nil, now)
+    settle({{claim}}, {spent}, now, false)
   end
-  local _, used, limit, reset, state = kind.check(claim, now)
+  local fine, _, used, limit, reset, state = pcall(kind.check, claim, now)
+  if not fine then  -- somebody has meddled with this one: the others are renewed still
+    used, limit, reset, claim[AMOUNT] = 0, 0, now, 0
+  end
   local free = limit - used - claim[AMOUNT]
   local got = free >= plenty and math.min(more, math.floor(free / SHARE)) or 0
   claim[AMOUNT] = claim[AMOUNT] + got

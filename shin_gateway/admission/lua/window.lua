@@ -46,13 +46,18 @@ function kinds.window.check(claim, now)
   return excess > 0 and until_free(claim, excess, first, now) or 0, total, limit, reset, {total, first, newest}
 end
 
+-- Kept for as long as anything of it counts.
+local function last(claim)
+  redis.call('PEXPIRE', claim[KEY], whole(claim[7] * (claim[8] + 2) / 1000))
+end
+
 function kinds.window.take(claim, now, state)
   local total, first, newest = state[1], state[2], state[3]
   local slot, amount = whole(newest), claim[AMOUNT]
   local count = redis.call('HGET', claim[KEY], slot)
   redis.call('HSET', claim[KEY], slot, whole((tonumber(count) or 0) + amount), 't', whole(total + amount), 'f', whole(first))
-  if count then return newest end
-  redis.call('PEXPIRE', claim[KEY], whole(claim[7] * (claim[8] + 2) / 1000))
+  if count and total > 0 then return newest end
+  last(claim)
   if claim[9] ~= '' then
     redis.call('HSET', claim[KEY], 'm', whole(claim[6]), 'n', claim[9], 'w', claim[7])
     list(claim, (newest + claim[8] + 1) * claim[7], now)
@@ -67,6 +72,11 @@ function kinds.window.settle(claim, truth, taken, slot, now)
   if not count or slot < first then return end  -- out at the far end, or the window was emptied
   local total = tonumber(kept[1]) + truth - taken
   redis.call('HSET', claim[KEY], whole(slot), whole(count + truth - taken), 't', whole(total))
+  if total == 0 then
+    redis.call('PEXPIRE', claim[KEY], whole(math.min(UNUSED, claim[7] * claim[8] / 1000)))
+  elseif total == truth - taken then
+    last(claim)  -- it was about to go
+  end
   if claim[9] == '' then return end
   local before = tonumber(redis.call('HGET', claim[KEY], 'l')) or 0
   local spent, _, newest = count_slots(claim, now)
