@@ -11,7 +11,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable
-from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, http, tls
 from mitmproxy.addons.next_layer import NextLayer
@@ -20,19 +19,14 @@ from mitmproxy.proxy.layer import NextLayer as NextLayerRequest
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from shin_gateway import arrivals, flows
+from shin_gateway import arrivals, flows, token_requests
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import Call
-from shin_gateway.call_keys import credentials
-from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.delivery import Delivery, Room
 from shin_gateway.destinations import is_address, is_forbidden, is_link_local
 from shin_gateway.diagnostics import Diagnostics, EventName
-from shin_gateway.errors import Refusal, Unauthenticated, Unavailable
-from shin_gateway.files import tickets
 from shin_gateway.gateway import Gateway, LivePolicy
-from shin_gateway.identity.logins import Login, read_login, wants_login
-from shin_gateway.identity.token_endpoint import LONGEST_BODY, PATH, TokenEndpoint
+from shin_gateway.introductions import Introductions
 from shin_gateway.layers import (
     DELIVERY,
     NAMED_HOSTS,
@@ -47,7 +41,6 @@ from shin_gateway.layers import (
 from shin_gateway.listening.bans import Bans
 from shin_gateway.listening.crowd import Crowd
 from shin_gateway.policy.match import GATEWAY
-from shin_gateway.stores.errors import StoreError
 from shin_gateway.websockets.layer import SocketLayer
 from shin_gateway.websockets.passage import Passage
 from shin_gateway.websockets.sockets import Sockets
@@ -56,9 +49,6 @@ log = logging.getLogger(__name__)
 
 _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect", "certificate verify failed")
 """What a client's alert, or its hanging up, says when it does not trust our CA."""
-
-_TOKEN = "shin_token"
-"""Key in `flow.metadata` of a request for a token."""
 
 ON_THE_WAY = 65_536
 """Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""
@@ -77,10 +67,8 @@ class Bridge:
 
     def __init__(self) -> None:
         self._native = NextLayer()
-        self._callers: WeakKeyDictionary[connection.Client, Caller] = WeakKeyDictionary()
-        self._logins: WeakKeyDictionary[connection.Client, Login] = WeakKeyDictionary()
-        self._agents: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
-        self._sockets = Sockets(self._introduce)
+        self._introductions = Introductions(self)
+        self._sockets = Sockets(self._introductions.introduce)
 
     # Which connections are ours
 
@@ -119,11 +107,7 @@ class Bridge:
 
     def _note_tls(self, event: EventName, data: tls.TlsData, error: str) -> None:
         host = data.conn.sni or (data.context.server.address or ("",))[0]
-        self.diagnostics.note(event, host=host, client=self._agent(data.context.client), detail=error)
-
-    def _agent(self, client: connection.Client) -> str:
-        """Who is at the other end, as far as it has said: its user agent, else its address."""
-        return self._agents.get(client) or "{}:{}".format(*client.peername[:2])
+        self.diagnostics.note(event, host=host, client=self._introductions.agent(data.context.client), detail=error)
 
     def client_connected(self, client: connection.Client) -> Awaitable[None] | None:
         """One connection too many is closed at once."""
@@ -150,64 +134,20 @@ class Bridge:
         host, port = flow.request.host, flow.request.port
         live = self.gateway.find(host, port)
         if agent := flow.request.headers.get("user-agent"):
-            self._agents[flow.client_conn] = agent
+            self._introductions.note_agent(flow.client_conn, agent)
         # The server's name in the handshake may still be one of ours where CONNECT gives an address.
         setattr(flow.client_conn, NAMED_HOSTS, live is not None or is_address(host))
         try:
-            if (looking := self._identify(flow, live)) is not None:
+            if (looking := self._introductions.identify(flow, live)) is not None:
                 await looking
         except Exception:
             log.exception("a CONNECT could not be taken")
-            flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
+            flow.response = flows.failed()
         by_us = not isinstance(flow.client_conn.proxy_mode, mode_specs.UpstreamMode)
         if live is None and flow.response is None and by_us and is_link_local(host):
             flow.response = http.Response.make(502, FORBIDDEN)  # else it is told 200 first: we connect late
         if live is None and flow.response is None:
-            self.diagnostics.note("tunnelled", host=host, client=self._agent(flow.client_conn))
-
-    def _identify(self, flow: http.HTTPFlow, live: LivePolicy | None) -> Awaitable[None] | None:
-        """Take the proxy's credentials off the request; answer 407 where there have to be others. What is returned has
-        to be awaited first."""
-        authorization = flow.request.headers.pop("proxy-authorization", None)
-        required = self.gateway.for_others or (live is not None and live.policy.proxy_auth == "required")
-        known = self._callers.get(flow.client_conn)  # from CONNECT, or an earlier request on this connection
-        if authorization is None and not (required and known in (None, ANONYMOUS)):
-            return None
-        try:
-            login = read_login(authorization or "")
-            if self._is_checked(login, live, required):
-                return self._check(flow, login)
-            caller = self.gateway.identity.believed(login)
-            if required and caller is ANONYMOUS:
-                raise wants_login("The proxy wants a user name.")
-            self._callers[flow.client_conn], self._logins[flow.client_conn] = caller, login
-        except Unauthenticated as refusal:
-            self._turn_away(flow, refusal)
-        return None
-
-    def _is_checked(self, login: Login, live: LivePolicy | None, required: bool) -> bool:
-        """Whether who logs in is not taken at his word. A name alone says nothing to the addon that asks who calls."""
-        if self.gateway.for_others or self.gateway.identity.owns(login.secret):
-            return True
-        return live is not None and live.policy.identifies and (required or login.secret != "")
-
-    async def _check(self, flow: http.HTTPFlow, login: Login) -> None:
-        ip = flow.client_conn.peername[0]
-        try:
-            self.bans.check(ip, login.secret)
-            self._callers[flow.client_conn] = await self.gateway.identity.of_login(login)
-            self._logins[flow.client_conn] = login
-            self.bans.note_good_key(ip, login.secret)
-        except StoreError:
-            self._turn_away(flow, Unavailable("Who you are cannot be looked up now.", retry_after=1.0))
-        except Refusal as refusal:
-            self.bans.note_refusal(ip, login.secret, refusal)
-            self._turn_away(flow, refusal)
-
-    def _turn_away(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        client = self._agent(flow.client_conn)
-        self.diagnostics.note("proxy_auth_missing", host=flow.request.host, client=client, detail=refusal.message)
-        flow.response = flows.refused(refusal)
+            self.diagnostics.note("tunnelled", host=host, client=self._introductions.agent(flow.client_conn))
 
     # Calls
 
@@ -217,20 +157,16 @@ class Bridge:
         try:
             looking = self._receive(flow)
         except Exception as error:
-            self._fail(flow, error)
+            _fail(flow, error)
             return None
         return None if looking is None else self._receive_then(flow, looking)
-
-    def _fail(self, flow: http.HTTPFlow, error: Exception) -> None:
-        log.error("a request could not be taken", exc_info=error)
-        flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
 
     def _receive(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """What is returned has to be awaited before the request is let in."""
         is_gateway = flows.is_gateway(flow)
-        self._meet(flow)
+        self._introductions.meet(flow)
         live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
-        looking = self._identify(flow, live) if flows.is_proxied(flow) else None
+        looking = self._introductions.identify(flow, live) if flows.is_proxied(flow) else None
         flow.request.headers.pop("proxy-authorization", None)
         if looking is None:
             self._let_in(flow, live)
@@ -241,12 +177,12 @@ class Bridge:
             await looking
             self._let_in(flow, self._policy_of(flow))
         except Exception as error:
-            self._fail(flow, error)
+            _fail(flow, error)
 
     def _let_in(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         if flow.response is not None:
             return
-        if self._asks_for_token(flow):
+        if token_requests.asks_for_token(flow, self.gateway):
             return
         arrival = None if live is None else self._arrive(flow, live, flows.is_gateway(flow))
         if live is None or arrival is None:
@@ -256,14 +192,6 @@ class Bridge:
             flow.response = arrival
         else:
             self._take(flow, live, arrival)
-
-    def _meet(self, flow: http.HTTPFlow) -> None:
-        """A request that could be read shows that its sender trusts us."""
-        client = flow.client_conn
-        agent = flow.request.headers.get("user-agent", "")
-        if client.tls_established and self._agents.get(client) != agent:
-            self._agents[client] = agent
-            self.diagnostics.note("intercepted", host=flow.request.host, client=agent)
 
     def _policy_of(self, flow: http.HTTPFlow) -> LivePolicy | None:
         request = flow.request
@@ -278,7 +206,7 @@ class Bridge:
         request = flow.request
         if is_gateway:
             named = live.cors is not None and live.cors.permits(request.headers.get("origin"))
-            if not named and not self._demands_key(live) and flows.is_foreign_page(request):
+            if not named and not self.gateway.demands_key(live) and flows.is_foreign_page(request):
                 return flows.foreign_page()
             if (answer := flows.preflight(request)) is not None:
                 return answer
@@ -289,44 +217,8 @@ class Bridge:
             return flows.no_such_path(request) if found is None else found
         arrival = arrivals.at_host(self.gateway.providers, live.policy, request.method, request)
         if arrival is not None and arrival.kind == "file" and not flows.fits(request, live.policy.limits.body):
-            return arrival if self._is_unknown(flow, live) else None
+            return arrival if self._introductions.is_unknown(flow, live) else None
         return arrival
-
-    def _is_unknown(self, flow: http.HTTPFlow, live: LivePolicy) -> bool:
-        """Whether it is not known who sends what passes by, where the policy wants to know."""
-        login = self._logins.get(flow.client_conn)
-        return live.policy.identifies and (login is None or not login.secret)
-
-    def _asks_for_token(self, flow: http.HTTPFlow) -> bool:
-        """Whether it wants a token for a key; the form that says which key is yet to come."""
-        request = flow.request
-        if request.path != PATH or request.method != "POST" or not flows.is_gateway(flow):
-            return False
-        if not self.gateway.gives_tokens:
-            return False
-        if flows.fits(request, LONGEST_BODY):
-            flow.metadata[_TOKEN] = True
-        else:
-            flow.response = http.Response.make(413, b"The body is too large, or of unknown length.")
-        return True
-
-    async def _give_token(self, flow: http.HTTPFlow, endpoint: TokenEndpoint) -> None:
-        ip = flow.client_conn.peername[0]
-        try:
-            self.bans.check(ip, PATH)
-            headers = flows.headers_in(flow.request)
-            status, said, body = await endpoint.answer(headers, flow.request.raw_content or b"")
-            flow.response = http.Response.make(status, body, said)
-            if status == 401:
-                self.bans.note_bad_key(ip)
-        except Refusal as refusal:
-            flow.response = flows.refused(refusal)
-        except Exception as error:
-            self._fail(flow, error)
-
-    def _demands_key(self, live: LivePolicy) -> bool:
-        """Whether a page can do nothing at the gateway without a secret of ours."""
-        return live.policy.demands_key if live.policy.identifies else bool(self.gateway.identity.users)
 
     def _upgrade(self, flow: http.HTTPFlow, live: LivePolicy, is_gateway: bool) -> Arrival | http.Response | None:
         """The answer to who asks for a WebSocket, or the call that it is; None where it goes its own way, unread."""
@@ -356,40 +248,15 @@ class Bridge:
         delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
         if upgrade := flow.metadata.get(UPGRADE):
             upgrade.carried.begin(delivery)
-        self._introduce(call, flow.client_conn)
+        self._introductions.introduce(call, flow.client_conn)
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > delivery.body_limit:
             delivery.too_large()
 
-    def _introduce(self, call: Call, client: connection.Client) -> None:
-        """Say on a call whom it is from, unless an addon of its policy finds that out."""
-        call.ip, call.login = client.peername[0], self._logins.get(client)
-        if call.policy.identifies:
-            call.caller = tickets.holder(call) or ANONYMOUS
-            self._guard(call, client)
-            return
-        identity = self.gateway.identity
-        try:
-            if call.own_key and any(map(identity.is_ours, credentials(call.headers, call.path))):
-                raise Unauthenticated("A key of the gateway's is not for a provider: the policy lacks the addon auth.")
-            known = self._callers.get(client) or tickets.holder(call)
-            if known is None and call.own_key and self.gateway.for_others and not identity.users:
-                raise Unauthenticated("Nobody is let in without a key, and the policy lacks the addon auth.")
-            call.caller = known or identity.holder(call)
-        except Refusal as refusal:
-            call.refusal = refusal
-        self._guard(call, client)
-
-    def _guard(self, call: Call, client: connection.Client) -> None:
-        """Count keys that turn out wrong. Who has logged in has shown a right one."""
-        if client not in self._callers and (call.policy.identifies or not call.own_key):
-            self.bans.guard(call, client.peername[0])
-
     def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         delivery: Delivery | None = flow.metadata.get(DELIVERY)
-        endpoint = self.gateway.identity.token_endpoint
-        if endpoint is not None and flow.response is None and _TOKEN in flow.metadata:
-            return self._give_token(flow, endpoint)
+        if (token := token_requests.answer_of(flow, self.gateway, self.bans)) is not None:
+            return token
         return None if delivery is None or flow.response is not None else self._answer_or_fail(flow, delivery)
 
     async def _answer_or_fail(self, flow: http.HTTPFlow, delivery: Delivery) -> None:
@@ -399,7 +266,7 @@ class Bridge:
         except Exception:
             log.exception("call %s could not be answered", delivery.call.id)
             delivery.fail()
-            flow.response = http.Response.make(500, b"The gateway failed to handle this request.")
+            flow.response = flows.failed()
 
     async def _answer(self, flow: http.HTTPFlow, delivery: Delivery) -> None:
         call = delivery.call
@@ -446,6 +313,11 @@ class Bridge:
         if flows.is_gateway(flow):
             live = self.gateway.find_gateway()
             flows.dress(flow, live.cors if live else None)
+
+
+def _fail(flow: http.HTTPFlow, error: Exception) -> None:
+    log.error("a request could not be taken", exc_info=error)
+    flow.response = flows.failed()
 
 
 def _handler(client: connection.Client) -> ConnectionHandler | None:

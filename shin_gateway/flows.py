@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def refused(refusal: Refusal) -> http.Response:
     """What a proxy's client is told that has not got as far as a call."""
     headers = {"content-type": "text/plain", **refusal.headers}
     if refusal.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(refusal.retry_after)))
+        headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
     return http.Response.make(refusal.status, refusal.message, headers)
 
 
@@ -101,6 +102,10 @@ def dress(flow: http.HTTPFlow, rules: Rules | None) -> None:
         flow.response.headers.fields = listener.dressed(fields, rules, request.get("origin"))
         if rules is not None and is_preflight(flow.request.method, request):
             flow.response.headers.fields += tuple(rules.preflight(request))
+
+
+def failed() -> http.Response:
+    return http.Response.make(500, b"The gateway failed to handle this request.")
 
 
 def no_websocket() -> http.Response:

@@ -251,6 +251,10 @@ class Gateway:
     def _aim(self, call: Call) -> None:
         aim(call, self.providers, self.config)
 
+    def demands_key(self, live: LivePolicy) -> bool:
+        """Whether a page can do nothing at our own listener without a secret of ours."""
+        return live.policy.demands_key if live.policy.identifies else bool(self.identity.users)
+
     def find(self, host: str, port: int | None = None) -> LivePolicy | None:
         """The policy for calls to `host`; None when no policy names it."""
         policy = self.policies.find(host, port)

@@ -126,7 +126,7 @@ def _notes(schema: Json) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    return "".join(f"<p>{_with_code(line)}</p>" for line in text.splitlines() if line)
+    return "".join(f"<p>{_with_code(part.strip())}</p>" for part in text.split("\n\n") if part.strip())
 
 
 def _with_code(line: str) -> str:

@@ -20,7 +20,7 @@ import msgspec
 
 from shin_gateway.admission import scripts
 from shin_gateway.admission.alerts import tell
-from shin_gateway.admission.claims import Claim, ClaimMode, Standing
+from shin_gateway.admission.claims import Claim, Standing
 from shin_gateway.admission.places import PlaceClaim
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
@@ -80,13 +80,24 @@ class Lease:
     def left(self, now: float) -> float:
         return self.held - self.drawn - self.spent - self.fades * (now - self.taken)
 
+    def gives(self, claim: Claim, now: float) -> bool:
+        """Whether there is enough for it. A class that may only use what is idle does not use what is held ahead."""
+        if now - self.taken > STALE or (isinstance(claim, PlaceClaim) and claim.line.idle_only):
+            return False
+        return self.left(now) >= max(1, claim.amount)
+
+    def draw(self, claim: Claim) -> None:
+        _, used, limit, reset = self.standing
+        claim.standing = Standing(0.0, used + self.drawn + self.spent, limit, reset)
+        self.drew += 1
+        if claim.truth is None:
+            self.spent += claim.amount
+        else:
+            self.drawn += claim.amount
+
     @property
     def idle(self) -> bool:
         return not (self.held or self.drawn or self.spent or self.asked)
-
-    def stands(self) -> Standing:
-        _, used, limit, reset = self.standing
-        return Standing(0.0, used + self.drawn + self.spent, limit, reset)
 
 
 class Leases:
@@ -105,50 +116,34 @@ class Leases:
 
     def draw(self, call: Call) -> bool:
         """Whether all that the call claims was had from leases."""
-        now = time.monotonic()
-        leases = [self._lease(claim) for claim in call.claims]
-        if None in leases:
+        now, claims = time.monotonic(), call.claims
+        leases = [self._lease(claim) for claim in claims]
+        enough = True
+        for lease, claim in zip(leases, claims, strict=True):
+            lease.asked += claim.amount
+            lease.calls += 1
+            enough = enough and lease.gives(claim, now)
+        if not enough:
             return False
-        claims = call.claims
         for lease, claim in zip(leases, claims, strict=True):
-            assert lease is not None
-            if now - lease.taken > STALE or lease.left(now) < max(1, claim.amount):
-                return False
-        for lease, claim in zip(leases, claims, strict=True):
-            assert lease is not None
-            claim.standing = lease.stands()
-            lease.drew += 1
-            if claim.truth is None:
-                lease.spent += claim.amount
-            else:
-                lease.drawn += claim.amount
-        call.on_end(lambda call, outcome: self._give_back(claims, leases, call, outcome))
+            lease.draw(claim)
+        call.on_end(lambda call, outcome: _give_back(claims, leases, call, outcome))
         return True
 
-    def _lease(self, claim: Claim) -> Lease | None:
-        """None where every call has to ask."""
-        if claim.limit.kind not in _KINDS or claim.mode is ClaimMode.COUNT:
-            return None
-        if isinstance(claim, PlaceClaim) and claim.line.idle_only:
-            return None
+    def _lease(self, claim: Claim) -> Lease:
         key = claim.limit.id, claim.subject
         lease = self._leases.get(key)
         if lease is None:
-            if len(self._leases) >= MOST:
-                return None
-            lease = self._leases[key] = Lease(claim)
+            lease = Lease(claim)
+            if claim.limit.kind in _KINDS and len(self._leases) < MOST:
+                self._leases[key] = lease
+                self._go_on()
         lease.claim = claim
-        lease.asked += claim.amount
-        lease.calls += 1
-        if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._keep(), name="leases")
         return lease
 
-    def _give_back(self, claims: Sequence[Claim], leases: Sequence[Lease | None], call: Call, outcome: Outcome) -> None:
-        for lease, claim in zip(leases, claims, strict=True):
-            if lease is not None and claim.truth is not None:
-                lease.drawn -= claim.amount
-                lease.spent += max(0, claim.truth(call, outcome))
+    def _go_on(self) -> None:
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._keep(), name="leases")
 
     # Renewals
 
@@ -201,6 +196,13 @@ class Leases:
         if one.lease.name:
             self._settle(one.lease.name, _pack([one.spent]))
         one.lost()
+
+
+def _give_back(claims: Sequence[Claim], leases: Sequence[Lease], call: Call, outcome: Outcome) -> None:
+    for lease, claim in zip(leases, claims, strict=True):
+        if claim.truth is not None:
+            lease.drawn -= claim.amount
+            lease.spent += max(0, claim.truth(call, outcome))
 
 
 class _Renewal:

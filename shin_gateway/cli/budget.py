@@ -95,12 +95,19 @@ def _print(budgets: list[dict[str, Any]], as_json: bool) -> None:
     for one in budgets:
         spent, held, limit = (Decimal(one[name]) for name in ("spent", "reserved", "limit"))
         share = (spent + held) / limit if limit else 1
-        amounts = (spent, held, limit, max(Decimal(0), limit - spent - held))
+        left = max(Decimal(0), limit - spent - held)
         resets = "rolling" if one["rolling"] else _time(one["resets"])
-        values = [one["budget"], one["subject"], *(_amount(amount, one) for amount in amounts), resets]
+        used = [_amount(amount, one) for amount in (spent, held)]
+        limits = [_amount(limit, one) + _by_hand(one), _amount(left, one)]
+        values = [one["budget"], one["subject"], *used, *limits, resets]
         style = "red" if share >= 1 else "yellow" if share >= 0.75 else ""
         table.add_row(*(Text(_plain(value)) for value in values), style=style)
     Console(highlight=False).print(table)
+
+
+def _by_hand(budget: dict[str, Any]) -> str:
+    """A word for a limit that is not the policy's, since it stays until it is taken back."""
+    return " (set)" if Decimal(budget["policy_limit"]) != Decimal(budget["limit"]) else ""
 
 
 def _amount(amount: Decimal, budget: dict[str, Any]) -> str:

@@ -175,8 +175,8 @@ class AnthropicMessages(Dialect):
 
 
 def _type_of(refusal: Refusal) -> str:
-    """A spent budget is a `billing_error` whatever its status: upon any other 400, Claude Code at a base URL takes us for
-    a server without its newest features, and asks five times more without some of them.
+    """A spent budget is a `billing_error` whatever its status: upon any other 400, Claude Code at a base URL takes us
+    for a server without its newest features, and asks five times more without some of them.
     """
     if isinstance(refusal, OverBudget):
         return "billing_error"

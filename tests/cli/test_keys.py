@@ -103,7 +103,7 @@ async def test_what_goes_wrong_is_said_in_a_line(home: Path, tmp_path: Path) -> 
     for arguments, code, said in (
         (("create", "--role", "emperor"), 1, 'shin: roles: there is no role "emperor"'),
         (("create", "--limit", "60"), 2, "shin: --limit takes KEY=VALUE"),
-        (("create", "--expires", "soon"), 2, "shin: --expires: write a number and a unit"),
+        (("create", "--expires", "soon"), 2, "shin: --expires: write 30d, 12h, or a date like 2027-01-31"),
         (("show", "key_zzzzzzzzzzzz"), 1, "shin: there is no key key_zzzzzzzzzzzz"),
         (("revoke", "sk-shin-x"), 2, "shin: that is a key itself"),
     ):

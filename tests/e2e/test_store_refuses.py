@@ -64,13 +64,13 @@ async def check(here: World, store: Store, trouble: Callable[..., object], stran
     async with trouble(store):  # type: ignore[attr-defined]
         await asyncio.sleep(0.1)
         since = time.monotonic()
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.7)
         of = here.crowd.answers
         assert of("plain", since) == of("busy", since) == GOOD, trouble
         assert of("spender", since) == REFUSED, trouble
         assert of("stranger", since) == strangers, trouble
         assert max(one.took for one in here.crowd.calls if one.at >= since and one.kind != "busy") < 1
-    await here.check_back(1)
+    await here.check_back(0.7)
 
 
 async def test_each_ends_as_on_store_error_says(tmp_path: Path, start: Start) -> None:
