@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from shin_gateway.call_keys import CREDENTIAL_HEADERS, PROTOCOLS, credential, credentials, purge, without_keys
+from shin_gateway.call_keys import (
+    CREDENTIAL_HEADERS,
+    PROTOCOLS,
+    credential,
+    credentials,
+    mentions,
+    purge,
+    unmentioned,
+    without_keys,
+)
 
 KEY = "sk-shin-x"
 
@@ -55,7 +64,22 @@ def test_ours_are_taken_off_and_others_stay() -> None:
     assert purge(CIMultiDict(), f"/?key={KEY}", KEY.__eq__) == "/"
 
 
-@pytest.mark.parametrize("value", [f"Bearer {KEY}", f"Token {KEY}", KEY, basic(f"anybody:{KEY}")])
+ODD = [f"Bearer Bearer {KEY}", f"Bearer\t{KEY}", f'Bearer "{KEY}"', f"Bearer {KEY}, Bearer x", f"'{KEY}'"]
+"""Ways to write it that people and programs find."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Bearer {KEY}",
+        f"Token {KEY}",
+        KEY,
+        basic(f"anybody:{KEY}"),
+        basic(f"{KEY}:"),
+        basic(f"a:{KEY}").rstrip("="),
+        *ODD,
+    ],
+)
 def test_however_it_is_written(value: str) -> None:
     for name in CREDENTIAL_HEADERS:
         headers = CIMultiDict({name: value})
@@ -72,3 +96,18 @@ def test_no_header_and_no_query_does_harm(value: str, query: str) -> None:
     assert "authorization" not in headers or not value.strip()
     assert not credentials(CIMultiDict(), path)
     assert without_keys(without_keys(query)) == without_keys(query)
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        (f"/a?api_key={KEY}&b=1", "/a?b=1"),
+        (f"/a?x=1;key={KEY}", "/a"),
+        ("/a?x=%73k%2dshin-x&%41=%2B", "/a?%41=%2B"),
+        ("/a?b=sk-other&c", "/a?b=sk-other&c"),
+        ("/a", "/a"),
+    ],
+)
+def test_parameters_in_which_a_key_of_ours_stands(path: str, left: str) -> None:
+    assert unmentioned(path) == left
+    assert mentions(f"a={KEY}; b") and not mentions("sk-shin") and not mentions("sk-ant-api03-x")

@@ -139,6 +139,20 @@ def test_wording(text: str, errors: str, file: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_roles_that_nobody_has_described(file: Path) -> None:
+    file.write_text(
+        "roles: {cheap: {}}\n"
+        "users: {bob: {secret: env:BOB, roles: [user, cheep]}}\n"
+        "auth: {issuers: [{issuer: https://idp.example, audience: a, role_names: {x: cheap, y: boss}}]}\n"
+    )
+    with pytest.raises(PolicyErrors) as caught:
+        load_config(file)
+    assert [(one.line, one.column, one.message, one.hint) for one in caught.value.errors] == [
+        (2, 46, 'there is no role "cheep"', 'did you mean "cheap"?'),
+        (3, 87, 'there is no role "boss"', "known: admin, cheap, guest, user"),
+    ]
+
+
 def test_aliases_of_aliases(file: Path) -> None:
     file.write_text(
         "models:\n"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, HomeOption, folder, quoted
+from shin_gateway.cli.options import DEFAULT_HOME, WIDE, HomeOption, folder, quoted
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -102,7 +103,7 @@ def _print(budgets: list[dict[str, Any]], as_json: bool) -> None:
         values = [one["budget"], one["subject"], *used, *limits, resets]
         style = "red" if share >= 1 else "yellow" if share >= 0.75 else ""
         table.add_row(*(Text(_plain(value)) for value in values), style=style)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _by_hand(budget: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, Failed, HomeOption, folder
+from shin_gateway.cli.options import DEFAULT_HOME, WIDE, Failed, HomeOption, folder
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -107,7 +107,7 @@ def _table(credentials: list[dict[str, Any]]) -> None:
     table.columns[0].no_wrap = True
     for one in credentials:
         table.add_row(*(Text(_text(name, one[name])) for name in _COLUMNS))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _text(name: str, value: str) -> str:

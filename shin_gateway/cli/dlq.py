@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, Failed, HomeOption, folder, warn
+from shin_gateway.cli.options import DEFAULT_HOME, WIDE, Failed, HomeOption, folder, warn
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -157,7 +157,7 @@ def _table(letters: list[dict[str, Any]]) -> None:
         values = [one["id"], at, *(str(one[name]) for name in _COLUMNS[2:-1])]
         again = f"no: {one['unsent']}" if one["unsent"] else "yes"
         table.add_row(*(Text(_plain(value)) for value in [*values, again]), style="dim" if one["unsent"] else "")
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, Failed, HomeOption, folder, quoted, warn
+from shin_gateway.cli.options import DEFAULT_HOME, WIDE, Failed, HomeOption, folder, quoted, warn
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient
@@ -235,7 +235,7 @@ def _table(keys: list[dict[str, Any]]) -> None:
     for key in keys:
         style = "" if key["status"] == "active" else "dim"
         table.add_row(*(Text(_text(name, key[name])) for name in _COLUMNS), style=style)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _text(name: str, value: Any) -> str:

@@ -114,7 +114,7 @@ def validate[M: BaseModel](document: Document, model: type[M], data: Any = None,
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         telling = [one for one in found if not _beside(one, found)]
-        raise PolicyErrors(_explain(document, model, at, dict(one)) for one in telling) from None
+        raise PolicyErrors(_explain(document, model, at, dict(one)) for one in telling or found) from None
 
 
 class _Builder:
@@ -232,7 +232,7 @@ def _beside(error: Any, found: Iterable[Any]) -> bool:
     if not loc or not str(loc[-1]).startswith("literal["):
         return False
     siblings = (one for one in found if one["loc"][: len(loc) - 1] == loc[:-1] and one["loc"] != loc)
-    return any(one["type"] not in _NO_MAPPING for one in siblings)
+    return any(one["type"] not in (*_NO_MAPPING, "literal_error") for one in siblings)
 
 
 def _sentence(name: str, message: str) -> str:

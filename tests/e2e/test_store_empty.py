@@ -33,6 +33,6 @@ async def test_all_is_forgotten_and_can_be_made_anew(tmp_path: Path, start: Star
             assert crowd.answers("plain", since) == crowd.answers("spender", since) == {(200, "")}
         await nothing_held(here.url)
         assert here.upstream.most <= (WORKERS + 1) * PLACES
-        assert {one.status for one in crowd.calls} == {200, 401, 503}
+        assert {one.status for one in crowd.calls} <= {200, 401, 503}
         assert not crowd.broken
         assert "Traceback" not in here.running.err

@@ -53,8 +53,7 @@ async def meddled(store: Store) -> AsyncIterator[None]:
     kept = [key async for key in store.scan_iter(f"{PREFIX}[abw]:*")]
     await store.rename(DIGESTS, "digests")
     for key in (*kept, f"{PREFIX}budgets", DIGESTS):
-        await store.delete(key)
-        await store.xadd(key, {"meddled": "with"})
+        await store.pipeline().delete(key).xadd(key, {"meddled": "with"}).execute()
     yield
     await store.delete(*kept, f"{PREFIX}budgets")
     await store.rename("digests", DIGESTS)

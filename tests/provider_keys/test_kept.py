@@ -188,6 +188,7 @@ async def test_a_change_of_the_master_key(
     monkeypatch.setenv(MASTER_KEY, SECOND)
     assert await read() == [None, None, None]
     assert "sealed with another master key" in caplog.text and VALUE not in caplog.text
+    assert all(one.levelname == "WARNING" for one in caplog.records)  # an error would end a worker that starts
 
     monkeypatch.setenv(OLD_KEYS, first)
     assert await read() == [VALUE, "sk-azure-and-some-more", None]
