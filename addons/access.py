@@ -23,6 +23,8 @@ from shin_gateway.targets import PROVIDER
 
 _NAMELESS = frozenset({"models", "stored", "file", "other"})
 """Kinds of calls that ask no model, or one that nobody but the provider knows."""
+_JSON = (b"{", b" ", b"\t", b"\r", b"\n")
+"""What a body in JSON begins with; forms begin otherwise."""
 _SHOWN = 100
 """Characters of a name in a refusal."""
 
@@ -82,7 +84,7 @@ class Access(Addon[AccessSettings]):
     async def _beside(self, call: Call) -> list[str]:
         """Models that a provider might take for the one that is asked: that of the path, where the body names another,
         and other spellings of the field."""
-        named = await aside(call.body, _spelled) if call.body[:1] == b"{" else []
+        named = await aside(call.body, _spelled) if call.body[:1] in _JSON else []
         path = call.arrival.model
         return [*named, path] if path and path != call.asked_model else named
 
@@ -123,7 +125,9 @@ def _spelled(body: bytes) -> list[str]:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         found = [_texts(raw) for name, raw in fields.items() if name.lower() in ("model", "models") and name != "model"]
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return []
+        raise NotAllowed(
+            "You may use some models only, and which ones this call names cannot be read.", param="model"
+        ) from None
     return [one for texts in found for one in texts]
 
 

@@ -136,11 +136,11 @@ def pass_by(flow: http.HTTPFlow, is_ours: Callable[[str], bool]) -> None:
 
 def _drop_keys(request: http.Request, is_ours: Callable[[str], bool]) -> None:
     headers = headers_in(request)
-    if not any(map(is_ours, call_keys.credentials(headers, request.path))):
-        return
-    request.path = call_keys.purge(headers, request.path, is_ours)
-    for name in (*call_keys.CREDENTIAL_HEADERS, call_keys.PROTOCOLS):
-        if name not in headers:
+    path = call_keys.purge(headers, request.path, is_ours)
+    if path != request.path:
+        request.path = path
+    for name in list(request.headers):
+        if name not in headers or any(map(call_keys.mentions, headers.getall(name))):
             request.headers.pop(name, None)
 
 

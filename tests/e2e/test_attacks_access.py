@@ -309,3 +309,34 @@ async def test_who_waits_for_a_place_of_his_own_holds_no_place_of_others(place: 
     assert (await place.ask(bob)).is_success
     assert time.monotonic() - began < 1.4
     await asyncio.gather(*greedy)
+
+
+_REST = b'"messages":[{"role":"user","content":"x"}]}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b' {"model":"gpt-4o-mini","Model":"gpt-4o",' + _REST,  # Ollama, any Go server: the later field
+        b'\n{"model":"gpt-4o-mini","models":["gpt-4o"],' + _REST,  # OpenRouter's fallbacks
+        b'{"model":"gpt-4o-mini","Model":"gpt-4o","MODEL":1e999,' + _REST,
+        b'{"model":"gpt-4o-mini","models":["gpt-4o"],"Models":"\xff",' + _REST,
+    ],
+)
+async def test_another_model_beside_the_one_that_is_asked(place: Place, body: bytes) -> None:
+    _, key = await place.key(roles=("cheap",))
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        reply = await http.post(place.serving.gateway + CHATS, content=body, headers=headers)
+    assert reply.status_code == 400
+    assert not place.seen
+
+
+@pytest.mark.parametrize(("headers", "query"), [({"cookie": "a={}"}, ""), ({"x-other": "{}"}, ""), ({}, "?api_key={}")])
+async def test_a_key_in_a_request_that_passes_by(place: Place, headers: dict[str, str], query: str) -> None:
+    _, key = await place.key()
+    said = {name: value.format(key) for name, value in headers.items()}
+    async with place.serving.client(login=f"ann:{key}@") as http:
+        await http.post(f"{place.url}/telemetry{query.format(key)}", json={}, headers=said)
+    assert place.seen
+    assert key not in f"{place.seen[0].target} {place.seen[0].headers}"
