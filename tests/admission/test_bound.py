@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +17,9 @@ from shin_gateway.admission.claims import Claim, ClaimMode, Limit
 from shin_gateway.admission.gate import BEAT, SILENCE
 from shin_gateway.admission.ledger import Ledger
 from shin_gateway.errors import OverBudget, Unavailable
-from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, left_over
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 GATE = sys.modules["shin_gateway.admission.gate"]  # the package has a function of this name
 LIMIT = 10_000
@@ -34,22 +33,6 @@ def refuse(*_: Any) -> OverBudget:
 def budget(amount: int, truth: int | None, limit: Limit, **more: Any) -> Claim:
     settled = None if truth is None else lambda *_: truth
     return Claim("budget", limit, "everyone", amount, refuse, truth=settled, **more)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(str(find_server()), tmp_path_factory.mktemp("store"), free_port()).wait()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def stores(server: Server) -> AsyncIterator[list[StateStore]]:
-    stores = [await StateStore.connect(f"unix://{server.socket}?timeout=3") for _ in range(3)]
-    await stores[0].run("FLUSHALL")
-    yield stores
-    for one in stores:
-        await one.close()
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from hypothesis.stateful import (
 from shin_gateway.admission import scripts
 from shin_gateway.admission.claims import NEVER, SLOTS, Claim, Limit, allowance, bucket, window
 from shin_gateway.errors import OverBudget
-from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 BEGIN = 2_000_000_000.0
 """Unix seconds at which the tests' clock begins: far ahead of the server's own, so that no key expires meanwhile."""
@@ -226,13 +225,6 @@ class Machine(RuleBasedStateMachine):
             self.store.settle(one.name, None)
             one.open, one.truth = False, 0
         assert self.store.run("EXISTS", f"{scripts.PREFIX}open:w") == 0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    server = Server(str(find_server()), tmp_path_factory.mktemp("store"), free_port()).wait()
-    yield server
-    server.kill()
 
 
 def test_against_models(server: Server, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +17,9 @@ from shin_gateway.admission import Admission, Claim, allowance, bucket, scripts
 from shin_gateway.admission.claims import Limit
 from shin_gateway.admission.leases import PLENTY, ROUND, STALE
 from shin_gateway.errors import OverBudget, Refusal, Unavailable
-from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, Upstream, left_over, place, visit
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 GATE = sys.modules["shin_gateway.admission.gate"]
 FOREVER = 4_000_000_000.0
@@ -33,22 +32,6 @@ def refuse(*_: Any) -> OverBudget:
 def claim(limit: Limit, amount: int, truth: int | None, **more: Any) -> Claim:
     settled = None if truth is None else lambda *_: truth
     return Claim("budget", limit, "everyone", amount, refuse, truth=settled, **more)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(str(find_server()), tmp_path_factory.mktemp("store"), free_port()).wait()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def stores(server: Server) -> AsyncIterator[list[StateStore]]:
-    stores = [await StateStore.connect(f"unix://{server.socket}?timeout=3") for _ in range(3)]
-    await stores[0].run("FLUSHALL")
-    yield stores
-    for one in stores:
-        await one.close()
 
 
 class Counted(Admission):

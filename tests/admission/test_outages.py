@@ -17,12 +17,11 @@ from shin_gateway.admission import Admission, allowance, bucket, scripts
 from shin_gateway.admission.claims import Claim, Limit
 from shin_gateway.admission.gate import BEAT, SILENCE
 from shin_gateway.errors import OverBudget, Unavailable
-from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.errors import CommandError, StoreError, StoreTimeout
 from shin_gateway.stores.outage import QUIET, Outage
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 FOREVER = 4_000_000_000.0
 NOW = 2_000_000_000
@@ -31,13 +30,6 @@ WORKERS = f"{scripts.PREFIX}workers"
 
 def claim(limit: Limit, amount: int = 10, truth: int = 7, **more: Any) -> Claim:
     return Claim("x", limit, "u", amount, lambda *_: OverBudget("no"), truth=lambda *_: truth, **more)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(str(find_server()), tmp_path_factory.mktemp("store"), free_port()).wait()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

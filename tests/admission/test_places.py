@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,32 +23,6 @@ from tests.admission.crowd import Someone, Upstream, left_over, place, settled, 
 from tests.stores.servers import Server, free_port
 
 KEY = "p:t:policy"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(str(find_server()), tmp_path_factory.mktemp("store"), free_port()).wait()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def stores(server: Server) -> AsyncIterator[list[StateStore]]:
-    stores = [await StateStore.connect(f"unix://{server.socket}?timeout=2") for _ in range(3)]
-    yield stores
-    await stores[0].run("FLUSHALL")
-    for one in stores:
-        await one.close()
-
-
-@pytest.fixture
-async def workers(stores: list[StateStore]) -> AsyncIterator[list[Admission]]:
-    workers = [Admission(one) for one in stores]
-    for one in workers:
-        one.start()
-    yield workers
-    for one in workers:
-        await one.close()
 
 
 async def holding(worker: Admission, *claims: PlaceClaim) -> Someone:
