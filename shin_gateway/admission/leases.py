@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from shin_gateway.admission import scripts
 from shin_gateway.admission.alerts import tell
 from shin_gateway.admission.claims import Claim, Standing
 from shin_gateway.admission.places import PlaceClaim
+from shin_gateway.admission.reservations import Reservations
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
 
@@ -48,9 +49,6 @@ _MICRO = 1e-6
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, float, float, int]]).decode
-
-Settle = Callable[[str, bytes], None]
-"""Settles a reservation some time: its name, what it came to."""
 
 
 class Lease:
@@ -103,13 +101,9 @@ class Lease:
 class Leases:
     """One worker's. It renews them while there are any."""
 
-    def __init__(self, state: StateStore, worker: str, held: set[str], settle: Settle) -> None:
-        """`held`: names of reservations that are this worker's, to which those of leases are added."""
+    def __init__(self, state: StateStore, reservations: Reservations) -> None:
         self._renew = state.script(scripts.load("renew"))
-        self._worker = worker
-        self._key = f"{scripts.PREFIX}open:{worker}"
-        self._held = held
-        self._settle = settle
+        self._reservations = reservations
         self._leases: dict[tuple[str, str], Lease] = {}
         self._round: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -174,27 +168,28 @@ class Leases:
         batch = [one for lease in self._leases.values() if (one := _Renewal.of(lease, now)) is not None]
         if not batch:
             return
-        self._held.update(one.name for one in batch)
+        held, worker = self._reservations.held, self._reservations.worker
+        held.update(one.name for one in batch)
         try:
             packed = _pack([one.packed for one in batch])
-            reply, told = await self._renew([self._key], [scripts.PREFIX, self._worker, packed])
+            reply, told = await self._renew([self._reservations.key], [scripts.PREFIX, worker, packed])
         except StoreError as error:
             log.debug("leases: %s", error)
             for one in batch:
                 self._lose(one)
             return
         for one, said in zip(batch, _unpack(reply), strict=True):
-            self._held.discard(one.lease.name)
+            held.discard(one.lease.name)
             one.got(*said)
             if not one.lease.name:
-                self._held.discard(one.name)
+                held.discard(one.name)
         tell(told)
 
     def _lose(self, one: _Renewal) -> None:
         """Nobody knows whether the store has heard: settle the old reservation by itself, and begin anew."""
-        self._held.discard(one.name)  # should it have been made, the next beats let go of it
+        self._reservations.held.discard(one.name)  # should it have been made, the next beats let go of it
         if one.lease.name:
-            self._settle(one.lease.name, _pack([one.spent]))
+            self._reservations.settle(one.lease.name, _pack([one.spent]))
         one.lost()
 
 

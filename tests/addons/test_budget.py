@@ -27,8 +27,8 @@ TOKENS = Tokens(input=11, output=7)
 
 async def settled(stand: Stand) -> None:
     await stand.settled()
-    while stand.gateway._admission._tasks:
-        await asyncio.gather(*stand.gateway._admission._tasks)
+    while stand.gateway._admission.reservations._tasks:
+        await asyncio.gather(*stand.gateway._admission.reservations._tasks)
 
 
 async def books(stand: Stand) -> dict[str, tuple[int, int]]:

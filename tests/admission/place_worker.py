@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import random
 import sys
 
-from shin_gateway.admission import Admission
+from shin_gateway.admission import Admission, reservations
 from shin_gateway.errors import Refusal
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, place
@@ -44,8 +43,7 @@ async def hold(port: int, seconds: float) -> None:
 
 
 async def main(store: str, port: int, seed: int, seconds: float) -> None:
-    gate = importlib.import_module("shin_gateway.admission.gate")  # the package has a function of that name
-    gate.BEAT, gate.SILENCE = 0.3, 1.5  # type: ignore[attr-defined]
+    reservations.BEAT, reservations.SILENCE = 0.3, 1.5
     state = await StateStore.connect(store)
     admission = Admission(state)
     admission.start()

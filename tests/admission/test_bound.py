@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from shin_gateway.admission import Admission, allowance, bucket, scripts, window
+from shin_gateway.admission import Admission, allowance, bucket, reservations, scripts, window
 from shin_gateway.admission.claims import Claim, ClaimMode, Limit
-from shin_gateway.admission.gate import BEAT, SILENCE
 from shin_gateway.admission.ledger import Ledger
+from shin_gateway.admission.reservations import BEAT, SILENCE
 from shin_gateway.errors import OverBudget, Unavailable
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, left_over
 from tests.stores.servers import Server
 
-GATE = sys.modules["shin_gateway.admission.gate"]  # the package has a function of this name
 LIMIT = 10_000
 FOREVER = 4_000_000_000.0
 
@@ -89,8 +87,10 @@ def booked(kept: dict[bytes, bytes]) -> tuple[int, int]:
 
 
 async def until_settled(workers: list[Admission]) -> None:
-    while any(worker._tasks for worker in workers):
-        await asyncio.gather(*(task for worker in workers for task in worker._tasks), return_exceptions=True)
+    while any(worker.reservations._tasks for worker in workers):
+        await asyncio.gather(
+            *(task for worker in workers for task in worker.reservations._tasks), return_exceptions=True
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -107,7 +107,7 @@ async def test_a_thousand_calls_on_three_replicas(
     assert spent <= LIMIT + till.worst
     assert spent > LIMIT * 0.8
     assert set(await left_over(stores[0])) <= {f"{scripts.PREFIX}{name}" for name in ("budgets", "alerts")}
-    assert not any(worker._held or worker._unsettled for worker in workers)
+    assert not any(worker.reservations.held or worker.reservations._unsettled for worker in workers)
 
 
 async def test_estimates_that_are_never_too_low_overspend_nothing(
@@ -171,16 +171,16 @@ async def test_alerts_come_once(workers: list[Admission], stores: list[StateStor
 
 async def test_a_worker_that_dies_lets_go(stores: list[StateStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Within SILENCE and two beats; and what one that was only away brings later is still counted."""
-    monkeypatch.setattr(GATE, "SILENCE", 0.3)
-    monkeypatch.setattr(GATE, "BEAT", 0.1)
+    monkeypatch.setattr(reservations, "SILENCE", 0.3)
+    monkeypatch.setattr(reservations, "BEAT", 0.1)
     assert SILENCE + 2 * BEAT <= 16
     limit = allowance("$dead", 100, FOREVER, "dead")
     key = f"{scripts.PREFIX}{limit.id}:everyone"
     dying, living = Admission(stores[0]), Admission(stores[1])
     dying.start()
     await asyncio.sleep(0.05)
-    assert dying._beating is not None
-    dying._beating.cancel()
+    assert dying.reservations._beating is not None
+    dying.reservations._beating.cancel()
     someone = Someone(budget(100, 60, limit))
     await dying.enter(someone.call)
     living.start()
@@ -195,7 +195,7 @@ async def test_a_worker_that_dies_lets_go(stores: list[StateStore], monkeypatch:
 
 async def test_a_store_that_freezes(server: Server, stores: list[StateStore], monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits let calls through, budgets do not; nothing that the store did late stays reserved."""
-    monkeypatch.setattr(GATE, "BEAT", 0.1)
+    monkeypatch.setattr(reservations, "BEAT", 0.1)
     store = await StateStore.connect(f"unix://{server.socket}?timeout=0.2")
     worker = Admission(store)
     worker.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shin_gateway.admission import Admission, Claim, allowance, bucket, scripts
+from shin_gateway.admission import Admission, Claim, allowance, bucket, reservations, scripts
 from shin_gateway.admission.claims import Limit
 from shin_gateway.admission.leases import PLENTY, ROUND, STALE
 from shin_gateway.errors import OverBudget, Refusal, Unavailable
@@ -21,7 +20,6 @@ from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, Upstream, left_over, place, visit
 from tests.stores.servers import Server
 
-GATE = sys.modules["shin_gateway.admission.gate"]
 FOREVER = 4_000_000_000.0
 
 
@@ -103,7 +101,7 @@ async def test_a_budget_far_from_its_end_is_asked_for_seldom(workers: list[Count
     assert reserved == 0
     assert spent * 0.8 < used <= spent  # those that were left before they were let in cost nothing
     assert sum(worker.asked for worker in workers) < 1500
-    assert not any(worker._held or worker._unsettled for worker in workers)
+    assert not any(worker.reservations.held or worker.reservations._unsettled for worker in workers)
 
 
 async def test_what_is_booked_is_what_was_spent(workers: list[Counted], stores: list[StateStore]) -> None:
@@ -201,7 +199,7 @@ async def test_places_are_never_passed(workers: list[Counted], stores: list[Stat
 
 
 async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GATE, "BEAT", 0.1)
+    monkeypatch.setattr(reservations, "BEAT", 0.1)
     store = await StateStore.connect(f"unix://{server.socket}?timeout=0.2")
     watcher = await StateStore.connect(f"unix://{server.socket}?timeout=5")
     worker = Counted(store)
@@ -244,17 +242,17 @@ async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch:
 async def test_the_leases_of_a_worker_that_dies_are_let_go_of(
     stores: list[StateStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(GATE, "SILENCE", 0.3)
-    monkeypatch.setattr(GATE, "BEAT", 0.1)
+    monkeypatch.setattr(reservations, "SILENCE", 0.3)
+    monkeypatch.setattr(reservations, "BEAT", 0.1)
     limit, dying, living = allowance("$dead", 10**9, FOREVER, "dead"), Counted(stores[0]), Admission(stores[1])
     dying.start()
     for _ in range(100):
         await dying.enter(Someone(claim(limit, 10, 10), place(10_000)).call)
         await asyncio.sleep(0.003)
     assert (await booked(stores[0], limit))[1] > 100 * 10
-    assert dying._beating is not None
+    assert dying.reservations._beating is not None
     assert dying._leases._round is not None
-    for task in (dying._beating, dying._leases._round):
+    for task in (dying.reservations._beating, dying._leases._round):
         task.cancel()
     living.start()
     async with asyncio.timeout(5):

@@ -15,7 +15,7 @@ import pytest
 
 from shin_gateway.admission import Admission, allowance, bucket, scripts
 from shin_gateway.admission.claims import Claim, Limit
-from shin_gateway.admission.gate import BEAT, SILENCE
+from shin_gateway.admission.reservations import BEAT, SILENCE
 from shin_gateway.errors import OverBudget, Unavailable
 from shin_gateway.stores.errors import CommandError, StoreError, StoreTimeout
 from shin_gateway.stores.outage import QUIET, Outage
@@ -98,7 +98,7 @@ async def test_one_limit_that_was_meddled_with_leaves_the_others_right(state: St
     someone.end()
     await worker.close()
     assert await state.run("HMGET", keys[2], "s", "r") == [b"7", b"0"]
-    assert not await state.run("EXISTS", f"{scripts.PREFIX}open:{worker.worker}")
+    assert not await state.run("EXISTS", f"{scripts.PREFIX}open:{worker.reservations.worker}")
 
 
 async def test_one_lease_that_was_meddled_with_leaves_the_others_right(state: StateStore) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from shin_gateway.admission import Admission, Claim, allowance
 from shin_gateway.admission.claims import ClaimMode
-from shin_gateway.admission.gate import BEAT, SILENCE
 from shin_gateway.admission.places import PlaceClaim
+from shin_gateway.admission.reservations import BEAT, SILENCE
 from shin_gateway.admission.scripts import PREFIX
 from shin_gateway.call import Call
 from shin_gateway.errors import Refusal, Unavailable
@@ -197,7 +197,7 @@ async def test_the_gate_gives_the_place_back_when_the_caller_leaves(
 async def test_places_and_spots_of_a_dead_worker_come_back(stores: list[StateStore]) -> None:
     """What the others do for it: their beats find that it has been silent."""
     dead, alive = Admission(stores[0]), Admission(stores[1])
-    await dead._round(set())
+    await dead.reservations.round(set())
     held = await holding(dead)
     lost = asyncio.create_task(dead.enter(Someone(place(1)).call))
     await waiting(stores[0], 1)
@@ -206,7 +206,7 @@ async def test_places_and_spots_of_a_dead_worker_come_back(stores: list[StateSto
     mine = asyncio.create_task(visit(alive, upstream, 0, place(1)))
     await waiting(stores[0], 2)
     key = "shin:{admission}:workers"
-    await stores[1].run("ZADD", key, 1, dead.worker)  # as if it had been silent for long
+    await stores[1].run("ZADD", key, 1, dead.reservations.worker)  # as if it had been silent for long
     async with asyncio.timeout(BEAT + 2):
         await mine
     assert SILENCE + BEAT <= 13

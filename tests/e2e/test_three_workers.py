@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shin_gateway.admission.gate import BEAT, SILENCE
+from shin_gateway.admission.reservations import BEAT, SILENCE
 from shin_gateway.admission.scripts import PREFIX
 from shin_gateway.stores.state import StateStore
 from tests.e2e.serving import CHAT
