@@ -282,7 +282,7 @@ async def test_through_the_proxy(behind: tuple[Serving, openai.AsyncOpenAI], sec
     with pytest.raises(openai.NotFoundError):  # the provider's own: it is asked with the stranger's own key
         await stranger.responses.retrieve(first.id)
     assert len(secure.seen) == before + 1
-    assert (serving.home / "conversations.key").stat().st_mode & 0o777 == 0o600
+    assert (serving.home / "master.key").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("behind", ["on"], indirect=True)
