@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from shin_gateway.addon import Addon, Forward, Mode, Services, Stage
 from shin_gateway.admission.alerts import shown
@@ -13,10 +12,10 @@ from shin_gateway.admission.budgets import Budget, BudgetClaim, Budgets, read_bu
 from shin_gateway.admission.claims import Claim, ClaimMode
 from shin_gateway.admission.costs import Costs
 from shin_gateway.admission.estimates import BY_TOKEN, Estimate, came_to, estimate
+from shin_gateway.admission.owned import Owned
 from shin_gateway.admission.periods import in_words, rfc3339
 from shin_gateway.admission.subjects import whose
 from shin_gateway.call import Call
-from shin_gateway.caller import Grant
 from shin_gateway.errors import NotAllowed, OverBudget, RateLimited, Refusal
 from shin_gateway.outcome import Outcome
 from shin_gateway.pricing import Prices, PriceSettings
@@ -26,8 +25,6 @@ SPENDING = BY_TOKEN - {"moderation"}
 """Kinds of calls that are paid for. Moderations are free; files and batches are not metered."""
 _TALKS = frozenset({"chat", "complete", "respond"})
 """Kinds of calls that another model can answer."""
-_REMEMBERED = 1000
-"""Virtual keys whose own budgets are at hand."""
 
 
 class BudgetSettings(Budgets):
@@ -51,7 +48,7 @@ class BudgetAddon(Addon[BudgetSettings]):
         otherwise = unknown.rates() if isinstance(unknown, PriceSettings) else None
         self._costs = Costs(services.prices, services.target_of, otherwise)
         self._budgets = [Budget(one, apart=settings.scope == "policy") for one in settings.all]
-        self._of_keys: OrderedDict[str, tuple[Grant, list[Budget]]] = OrderedDict()
+        self._of_keys = Owned(_own)
         self._mode = ClaimMode.SHADOW if mode == "shadow" else ClaimMode.ENFORCE
 
     async def start(self) -> None:
@@ -64,17 +61,8 @@ class BudgetAddon(Addon[BudgetSettings]):
         return await forward(call)
 
     def _budgets_for(self, call: Call) -> list[Budget]:
-        grant = call.caller.grant
-        return [*self._budgets, *self._of_key(call.caller.key, grant)] if grant.budget else self._budgets
-
-    def _of_key(self, key: str, grant: Grant) -> list[Budget]:
-        """A virtual key's own budgets, which hold whatever the policy says."""
-        known = self._of_keys.get(key)
-        if known is None or known[0].budget != grant.budget:
-            known = self._of_keys[key] = grant, _own(grant)
-            if len(self._of_keys) > _REMEMBERED:
-                self._of_keys.popitem(last=False)
-        return known[1]
+        said = call.caller.grant.budget
+        return [*self._budgets, *self._of_keys.of(call.caller.key, said)] if said else self._budgets
 
     def _claims(self, call: Call, budgets: Iterable[Budget], over: Sequence[Budget] = ()) -> list[BudgetClaim]:
         """`over`: those that only count, since they are spent already."""
@@ -144,9 +132,10 @@ class BudgetAddon(Addon[BudgetSettings]):
         )
 
 
-def _own(grant: Grant) -> list[Budget]:
+def _own(_: str, said: Mapping[str, Any]) -> list[Budget]:
+    """A virtual key's own budgets, which hold whatever the policy says."""
     try:
-        return [Budget(one, prefix="own ") for one in read_budget(grant.budget).all]
+        return [Budget(one, prefix="own ") for one in read_budget(said).all]
     except ValueError as error:
         raise NotAllowed(f"The budget of this virtual key cannot be held: {error}.", code="key_budget") from None
 

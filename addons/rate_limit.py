@@ -4,8 +4,8 @@ Tokens are an estimate at first, which is corrected when the call has ended."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,16 +13,13 @@ from shin_gateway.addon import Addon, Forward, Mode, Services, Stage
 from shin_gateway.admission.claims import NEVER, Claim, ClaimMode
 from shin_gateway.admission.estimates import BY_TOKEN, NOTHING, Estimate, estimate
 from shin_gateway.admission.headers import of_claims
+from shin_gateway.admission.owned import Owned
 from shin_gateway.admission.periods import in_words
 from shin_gateway.admission.rates import Limits, Measure, OneLimit, RateClaim, compiled, read_limits
 from shin_gateway.admission.subjects import whose
 from shin_gateway.call import Call
-from shin_gateway.caller import Grant
 from shin_gateway.errors import Invalid, NotAllowed, RateLimited, Refusal
 from shin_gateway.reply import Reply
-
-_REMEMBERED = 1000
-"""Virtual keys whose own limits are at hand."""
 
 
 class RateLimitSettings(Limits):
@@ -52,7 +49,7 @@ class RateLimit(Addon[RateLimitSettings]):
         apart = settings.scope == "policy"
         self._limits = compiled(settings, "", apart)
         self._tiers = {name: compiled(one, f"{name}:", apart) for name, one in settings.tiers.items()}
-        self._of_keys: OrderedDict[str, tuple[Grant, list[Measure]]] = OrderedDict()
+        self._of_keys = Owned(_own)
         self._mode = ClaimMode.SHADOW if mode == "shadow" else ClaimMode.ENFORCE
 
     async def handle(self, call: Call, forward: Forward) -> Reply:
@@ -78,17 +75,8 @@ class RateLimit(Addon[RateLimitSettings]):
         limits = self._limits
         if self._tiers and self._roles is not None:
             limits = self._tiers.get(self._roles.tier_of(call.caller), limits)
-        grant = call.caller.grant
-        return [*limits, *self._of_key(call.caller.key, grant)] if grant.limits else limits
-
-    def _of_key(self, key: str, grant: Grant) -> list[Measure]:
-        """A virtual key's own limits, which hold whatever the policy says, and count together in all policies."""
-        known = self._of_keys.get(key)
-        if known is None or known[0].limits != grant.limits:
-            known = self._of_keys[key] = grant, _own(key, grant)
-            if len(self._of_keys) > _REMEMBERED:
-                self._of_keys.popitem(last=False)
-        return known[1]
+        said = call.caller.grant.limits
+        return [*limits, *self._of_keys.of(call.caller.key, said)] if said else limits
 
     def _claim(self, call: Call, measure: Measure, expected: Estimate) -> RateClaim:
         return RateClaim(
@@ -104,9 +92,10 @@ class RateLimit(Addon[RateLimitSettings]):
         )
 
 
-def _own(key: str, grant: Grant) -> list[Measure]:
+def _own(key: str, said: Mapping[str, Any]) -> list[Measure]:
+    """A virtual key's own limits, which hold whatever the policy says, and count together in all policies."""
     try:
-        return compiled(read_limits(grant.limits), f"{key}:", apart=False)
+        return compiled(read_limits(said), f"{key}:", apart=False)
     except ValueError as error:
         raise NotAllowed(f"The limits of this virtual key cannot be held: {error}.", code="key_limits") from None
 

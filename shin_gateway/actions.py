@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from shin_gateway.call_keys import VIRTUAL_KEY
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
 
@@ -25,7 +26,7 @@ LONGEST = 8000
 PATIENCE = 5.0
 
 _FIELD = "a"
-_SECRET = re.compile(r"sk-shin-[0-9A-Za-z]+")
+_SECRET = re.compile(rf"{VIRTUAL_KEY}[0-9A-Za-z]+")
 
 Members = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ async def record(
 ) -> None:
     """Keep what was done. It has been done already, so a store that is away is no error: then the log has it."""
     action = Action(at=time.time(), who=who, what=what, subject=subject, before=_short(before), after=_short(after))
-    data = _SECRET.sub("sk-shin-…", msgspec.json.encode(action).decode())
+    data = _SECRET.sub(f"{VIRTUAL_KEY}…", msgspec.json.encode(action).decode())
     try:
         await state.run_alone("XADD", STREAM, "MAXLEN", "~", KEPT, "*", _FIELD, data, timeout=PATIENCE)
     except StoreError as error:

@@ -21,8 +21,11 @@ PROTOCOLS = "sec-websocket-protocol"
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A subprotocol by which programs in browsers, which cannot set headers, say their key."""
 
-OURS = ("sk-shin-", "shin-refresh-")
+VIRTUAL_KEY, REFRESH_TOKEN = "sk-shin-", "shin-refresh-"
+OURS = (VIRTUAL_KEY, REFRESH_TOKEN)
 """How virtual keys begin, and what they are exchanged for to have it renewed."""
+_SIGN = "shin-"
+"""In all of these: nearly every other text is passed over by it alone."""
 _MENTION = re.compile(rf"(?:{'|'.join(OURS)})[\w=-]+", re.ASCII)
 _SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key"})
 
@@ -61,7 +64,7 @@ def purge(headers: CIMultiDict[str], path: str, is_ours: Callable[[str], bool]) 
 
 def mentions(text: str) -> bool:
     """Whether a virtual key, or what renews a token for one, stands anywhere in it."""
-    return any(sign in text for sign in OURS) and _MENTION.search(text) is not None
+    return _SIGN in text and _MENTION.search(text) is not None
 
 
 def unmentioned(path: str) -> str:

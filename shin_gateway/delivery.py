@@ -11,7 +11,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
-from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed
+from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed, whole_seconds
 from shin_gateway.outcome import End
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
@@ -189,7 +189,7 @@ def refuse(call: Call, refusal: Refusal) -> Reply:
     if retry_after is None and refusal.status in (429, 503, 529):
         retry_after = 1.0
     headers["x-should-retry"] = "true" if refusal.retryable and (retry_after or 0) <= LONGEST_WAIT else "false"
-    if retry_after is not None:  # rounded up: who comes a moment too early is refused again
-        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+    if retry_after is not None:
+        headers["retry-after"] = whole_seconds(retry_after)
         headers["retry-after-ms"] = str(math.ceil(retry_after * 1000))
     return Reply(refusal.status, headers, call.dialect, body=call.dialect.error_body(refusal, call.id))

@@ -7,6 +7,8 @@ caller: they never hold a secret, an upstream address or a stack.
 
 from __future__ import annotations
 
+import math
+
 
 class Refusal(Exception):
     """A call that ends without an upstream's reply.
@@ -39,6 +41,11 @@ class Refusal(Exception):
         """Headers beside those that every refusal has: `x-ratelimit-*`."""
         self.addon: str | None = None
         """The addon that refused, filled in by the chain; "" where none did."""
+
+
+def whole_seconds(wait: float) -> str:
+    """`Retry-After` (RFC 9110 §10.2.3). Rounded up: who comes a moment too early is refused again."""
+    return str(max(1, math.ceil(wait)))
 
 
 class Invalid(Refusal):

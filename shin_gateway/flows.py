@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from multidict import CIMultiDict
 from shin_gateway import call_keys, dialects
 from shin_gateway.call import Call, make_id
 from shin_gateway.destinations import is_address
-from shin_gateway.errors import NotFound, Refusal
+from shin_gateway.errors import NotFound, Refusal, whole_seconds
 from shin_gateway.listening import headers as listener
 from shin_gateway.listening.cors import Rules, is_preflight
 from shin_gateway.policy.match import GATEWAY
@@ -82,7 +81,7 @@ def refused(refusal: Refusal) -> http.Response:
     """What a proxy's client is told that has not got as far as a call."""
     headers = {"content-type": "text/plain", **refusal.headers}
     if refusal.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
+        headers["retry-after"] = whole_seconds(refusal.retry_after)
     return http.Response.make(refusal.status, refusal.message, headers)
 
 

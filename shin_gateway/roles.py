@@ -126,15 +126,6 @@ class Roles:
         """Those of these names that there are."""
         return tuple(self._roles[name] for name in names if name in self._roles)
 
-    def permits_model(self, caller: Caller, *names: str) -> bool:
-        return any(role.permits_model(*names) for role in self.of(caller.roles))
-
-    def permits_endpoint(self, caller: Caller, kind: str) -> bool:
-        return any(role.permits_endpoint(kind) for role in self.of(caller.roles))
-
-    def permits_host(self, caller: Caller, host: str) -> bool:
-        return any(role.permits_host(host) for role in self.of(caller.roles))
-
     def permits_admin(self, caller: Caller, permission: str) -> bool:
         return any(role.permits_admin(permission) for role in self.of(caller.roles))
 

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shin_gateway.admin.guard import HEADERS
 from shin_gateway.admin.problems import problem
+from shin_gateway.errors import whole_seconds
 from shin_gateway.listening.bans import SAID, Bans
 from shin_gateway.listening.crowd import Crowd
 from shin_gateway.listening.limits import ListenLimits
@@ -32,7 +33,7 @@ class Bounds:
         ip, headers = (scope.get("client") or ("", 0))[0], Headers(scope=scope)
         key, length = headers.get("authorization", ""), headers.get("content-length", "0")
         if key and self._bans.is_banned(ip, key):
-            wait = {"retry-after": str(max(1, round(self._bans.wait(ip))))}
+            wait = {"retry-after": whole_seconds(self._bans.wait(ip))}
             await problem(429, SAID, HEADERS | wait)(scope, receive, send)
         elif not length.isdecimal() or len(length) > 9 or int(length) > BODY:
             await problem(413, f"A body has at most {BODY} bytes.", HEADERS)(scope, receive, send)

@@ -114,6 +114,10 @@ class Claim:
     standing: Standing | None = None
     """How the limit stood; None where nobody could be asked."""
 
+    def came_to(self, call: Call, outcome: Outcome) -> int:
+        """What is settled: never less than nothing."""
+        return self.amount if self.truth is None else max(0, self.truth(call, outcome))
+
     def packed(self) -> tuple[int | float | str, ...]:
         kind, id, numbers, name = self.limit
         settled = 0 if self.truth is None else 1

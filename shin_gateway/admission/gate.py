@@ -98,7 +98,7 @@ class Admission:
         return None
 
     def _settle(self, name: str, claims: Sequence[Claim], call: Call, outcome: Outcome) -> None:
-        truths = [max(0, claim.truth(call, outcome)) for claim in claims if claim.truth is not None]
+        truths = [claim.came_to(call, outcome) for claim in claims if claim.truth is not None]
         self.reservations.settle(name, _pack(truths))
 
     def _hold_places(self, call: Call, places: Sequence[PlaceClaim]) -> None:

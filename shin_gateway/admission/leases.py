@@ -45,6 +45,7 @@ MOST = 1000
 _COOL = 2.0
 """Seconds in which what was leased and not drawn on is not leased again."""
 _KINDS = frozenset({"bucket", "allowance", "places"})
+"""Of limits. A call that claims of another kind asks the store for all that it claims."""
 _MICRO = 1e-6
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -111,6 +112,8 @@ class Leases:
     def draw(self, call: Call) -> bool:
         """Whether all that the call claims was had from leases."""
         now, claims = time.monotonic(), call.claims
+        if any(claim.limit.kind not in _KINDS for claim in claims):
+            return False
         leases = [self._lease(claim) for claim in claims]
         enough = True
         for lease, claim in zip(leases, claims, strict=True):
@@ -129,7 +132,7 @@ class Leases:
         lease = self._leases.get(key)
         if lease is None:
             lease = Lease(claim)
-            if claim.limit.kind in _KINDS and len(self._leases) < MOST:
+            if len(self._leases) < MOST:
                 self._leases[key] = lease
                 self._go_on()
         lease.claim = claim
@@ -197,7 +200,7 @@ def _give_back(claims: Sequence[Claim], leases: Sequence[Lease], call: Call, out
     for lease, claim in zip(leases, claims, strict=True):
         if claim.truth is not None:
             lease.drawn -= claim.amount
-            lease.spent += max(0, claim.truth(call, outcome))
+            lease.spent += claim.came_to(call, outcome)
 
 
 class _Renewal:

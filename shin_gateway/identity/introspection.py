@@ -7,7 +7,6 @@ looks like a provider's key: that would hand the key to it.
 from __future__ import annotations
 
 import asyncio
-import base64
 import fnmatch
 import logging
 import re
@@ -15,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote_plus
 
 from shin_gateway.auth_settings import IntrospectionSettings
 from shin_gateway.caller import Caller
+from shin_gateway.client_login import basic
 from shin_gateway.errors import Unauthenticated, Unavailable
 from shin_gateway.fetching.servers import Answer, ServerFailed
 from shin_gateway.identity import jwt
@@ -128,13 +127,10 @@ class Introspection:
         return known
 
     async def _post(self, secret: str) -> Answer:
+        """Raises ServerFailed, SecretMissing."""
         form = {"token": secret, "token_type_hint": "access_token"}
-        return await self._client.post(self._settings.url, form, {"authorization": self._login()})
-
-    def _login(self) -> str:
-        """RFC 6749 §2.3.1: both are form-encoded first. Raises SecretMissing."""
-        pair = f"{quote_plus(self._settings.client_id)}:{quote_plus(self._settings.client_secret.read())}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        login = basic(self._settings.client_id, self._settings.client_secret.read())
+        return await self._client.post(self._settings.url, form, {"authorization": login})
 
     def _judge(self, claims: dict[str, Any]) -> _Known:
         try:

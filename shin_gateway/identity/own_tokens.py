@@ -21,6 +21,7 @@ from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
+from shin_gateway.call_keys import REFRESH_TOKEN
 from shin_gateway.caller import Caller
 from shin_gateway.identity import jwt
 from shin_gateway.identity.remembered import Remembered, digest_of
@@ -28,7 +29,7 @@ from shin_gateway.sealing import Master, signing_key
 
 ISSUER = "shin-gateway"
 """The claim `iss` of our own tokens. No URL, so no issuer of shin.yaml can be called so."""
-REFRESH = "shin-refresh-"
+REFRESH = REFRESH_TOKEN
 """How refresh tokens begin."""
 _ALGORITHM = "HS256"
 _HEADER: dict[str, object] = {"alg": _ALGORITHM, "typ": "at+jwt"}

@@ -12,7 +12,9 @@ import re
 import secrets
 import string
 
-PREFIX = "sk-shin-"
+from shin_gateway.call_keys import VIRTUAL_KEY
+
+PREFIX = VIRTUAL_KEY
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LETTERS = 43

@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from shin_gateway.keys.records import KeyRecord, decode
-from shin_gateway.stores.errors import CommandError, StoreError
+from shin_gateway.stores.changes import Changes
+from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
 
 RECORDS = "shin:{keys}:records"
@@ -47,6 +48,7 @@ class Shelf:
         self._state = state
         self._write = state.script(_WRITE)
         self._find = state.script(_FIND)
+        self._changes = Changes(state, CHANGES, PATIENCE)
 
     async def find(self, digest: str) -> KeyRecord | None:
         """The key that has this secret, on the way of a call. Raises StoreError."""
@@ -90,24 +92,15 @@ class Shelf:
 
     async def newest_change(self) -> bytes:
         """The id of the last change so far. Raises StoreError."""
-        try:
-            info = await self._state.run_alone("XINFO", "STREAM", CHANGES, timeout=PATIENCE)
-        except CommandError as error:
-            if "no such key" not in str(error):
-                raise
-            return b"0-0"  # there has never been one
-        newest: bytes = info[b"last-generated-id"]
-        return newest
+        return await self._changes.newest()
 
     async def changes(self, after: bytes, block: float, timeout: float) -> list[tuple[bytes, str]]:
         """Changes after the one named, as their ids and the ids of keys; waits `block` seconds for the first.
 
         Raises StoreError, at the latest after `timeout` seconds more.
         """
-        command = ("XREAD", "COUNT", CHANGES_KEPT, "BLOCK", round(block * 1000), "STREAMS", CHANGES, after)
-        reply = await self._state.run_alone(*command, timeout=block + timeout)
-        entries = next(iter(reply.values())) if reply else []
-        return [(id, fields[1].decode()) for id, fields in entries]
+        found = await self._changes.after(after, CHANGES_KEPT, block, timeout)
+        return [(id, fields[1].decode()) for id, fields in found]
 
 
 def _record(data: bytes | None) -> KeyRecord | None:

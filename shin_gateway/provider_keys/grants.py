@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import quote_plus
 
+from shin_gateway.client_login import basic
 from shin_gateway.provider_keys import google
 from shin_gateway.provider_keys.settings import ClientCredentials, OAuth, ServiceAccount
 from shin_gateway.secret import KeyRef
@@ -47,7 +46,7 @@ class ClientGrant:
         wanted = {"scope": " ".join(settings.scope), "resource": settings.resource, "audience": settings.audience}
         fields = {"grant_type": "client_credentials"} | {name: value for name, value in wanted.items() if value}
         if settings.client_auth == "header":
-            return Form(settings.token_url, fields, {"authorization": _basic(settings.client_id, secret)})
+            return Form(settings.token_url, fields, {"authorization": basic(settings.client_id, secret)})
         return Form(settings.token_url, fields | {"client_id": settings.client_id, "client_secret": secret})
 
 
@@ -73,9 +72,3 @@ def grant_for(settings: OAuth, secret: KeyRef) -> Grant:
 
 def secret_of(settings: OAuth) -> KeyRef:
     return settings.service_account if isinstance(settings, ServiceAccount) else settings.client_secret
-
-
-def _basic(client_id: str, secret: str) -> str:
-    """RFC 6749 §2.3.1: both are form-encoded before they are joined."""
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"

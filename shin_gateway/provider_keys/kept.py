@@ -10,6 +10,7 @@ from pathlib import Path
 from shin_gateway.provider_keys.shelf import Shelf, decode
 from shin_gateway.sealing import Master, Sealer, Unusable, master_key
 from shin_gateway.secret import SecretMissing
+from shin_gateway.stores.changes import NONE
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
 
@@ -59,7 +60,7 @@ class Kept:
 
     async def start(self) -> None:
         """Read what is there. Raises Unusable; a store that is away is waited for later."""
-        last = b"0-0"
+        last = NONE
         try:
             last = await self._shelf.newest_change()
             await self._read()
@@ -82,7 +83,7 @@ class Kept:
                 await self._read()  # without a change too: a store that was put back to an older state tells of none
             except StoreError as error:
                 log.debug("changes of kept credentials: %s", error)
-                last = b"0-0"  # another store may be there next; what is known stays
+                last = NONE  # another store may be there next; what is known stays
                 await asyncio.sleep(PAUSE)
             except Unusable as error:
                 self._complain(str(error))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from shin_gateway.stores.errors import CommandError, StoreError
+from shin_gateway.stores.changes import Changes
+from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.state import StateStore
 
 RECORDS = "shin:{credentials}:records"
@@ -50,6 +51,7 @@ class Shelf:
     def __init__(self, state: StateStore) -> None:
         self._state = state
         self._write = state.script(_WRITE)
+        self._changes = Changes(state, CHANGES, PATIENCE)
 
     async def everything(self) -> dict[str, bytes]:
         """Records by name, as they lie there."""
@@ -64,19 +66,12 @@ class Shelf:
 
     async def newest_change(self) -> bytes:
         """The id of the last change so far."""
-        try:
-            info = await self._state.run_alone("XINFO", "STREAM", CHANGES, timeout=PATIENCE)
-        except CommandError:
-            return b"0-0"  # there has never been one
-        newest: bytes = info[b"last-generated-id"]
-        return newest
+        return await self._changes.newest()
 
     async def change_after(self, last: bytes, block: float, timeout: float) -> bytes:
         """The id of the newest change after `last`; waits `block` seconds for one, and gives `last` without one."""
-        command = ("XREAD", "COUNT", _CHANGES_KEPT * 2, "BLOCK", round(block * 1000), "STREAMS", CHANGES, last)
-        reply = await self._state.run_alone(*command, timeout=block + timeout)
-        entries = next(iter(reply.values())) if reply else []
-        return entries[-1][0] if entries else last
+        found = await self._changes.after(last, _CHANGES_KEPT * 2, block, timeout)
+        return found[-1][0] if found else last
 
 
 def decode(data: bytes) -> Record:
