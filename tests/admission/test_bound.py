@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -202,8 +201,7 @@ async def test_a_store_that_freezes(server: Server, stores: list[StateStore], mo
     limit = allowance("$frozen", 100, FOREVER, "frozen")
     before = Someone(budget(10, 7, limit))
     await worker.enter(before.call)
-    server.process.send_signal(signal.SIGSTOP)
-    try:
+    with server.frozen():
         lenient, strict = Someone(budget(10, 10, limit)), Someone(budget(10, 10, limit, on_store_error="refuse"))
         await worker.enter(lenient.call)
         assert lenient.claims[0].standing is None
@@ -212,8 +210,6 @@ async def test_a_store_that_freezes(server: Server, stores: list[StateStore], mo
         for someone in (before, lenient, strict):
             someone.end()
         await asyncio.sleep(0.3)
-    finally:
-        server.process.send_signal(signal.SIGCONT)
     key = f"{scripts.PREFIX}{limit.id}:everyone"
     async with asyncio.timeout(8):
         while booked(await stores[1].run("HGETALL", key)) != (7, 0):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -221,14 +220,11 @@ async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch:
     asked = worker.asked
     spent += 7 * await calls(50)
     assert worker.asked - asked < 25  # it is on lease
-    server.process.send_signal(signal.SIGSTOP)
-    try:
+    with server.frozen():
         began = time.monotonic()
         while time.monotonic() < began + STALE + 2 * ROUND + 0.3:
             spent += 7 * await calls(5)
         assert await calls(3) == 0
-    finally:
-        server.process.send_signal(signal.SIGCONT)
     await asyncio.sleep(1.5)
     spent += 7 * await calls(100)
     await worker.close()

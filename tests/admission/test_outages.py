@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -160,7 +158,7 @@ async def test_what_was_taken_late_is_let_go_of_soon(server: Server, slow: State
     worker.start()
     await asyncio.sleep(0.05)
     someone = Someone(claim(allowance("$late", 100, FOREVER, "late")))
-    with frozen(server):
+    with server.frozen():
         await worker.enter(someone.call)
     assert someone.claims[0].standing is None
     async with asyncio.timeout(1.5):
@@ -174,7 +172,7 @@ async def test_who_ends_settles_what_did_not_reach_the_store(server: Server, slo
     worker = Admission(slow)
     someone = Someone(claim(allowance("$end", 100, FOREVER, "end")))
     await worker.enter(someone.call)
-    with frozen(server):
+    with server.frozen():
         someone.end()
         await asyncio.sleep(0.3)
     await worker.close()
@@ -183,7 +181,7 @@ async def test_who_ends_settles_what_did_not_reach_the_store(server: Server, slo
 
 async def test_one_call_finds_out_whether_the_store_is_back(server: Server, slow: StateStore) -> None:
     """The others do not wait for it."""
-    with frozen(server):
+    with server.frozen():
         while not slow._down_until:
             await asyncio.gather(slow.run("PING"), return_exceptions=True)
         await asyncio.sleep(1.05)
@@ -203,15 +201,6 @@ async def _held(store: StateStore, id: str) -> bytes | None:
     except StoreError:
         return None
     return held
-
-
-@contextlib.contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,15 +134,6 @@ class Upstream:
         return most
 
 
-@contextlib.contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-
-
 def size(pid: int) -> tuple[int, int]:
     """Open files, and memory in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -261,7 +251,7 @@ async def test_calls_go_on(tmp_path: Path, start: Start) -> None:
 
 async def freeze(here: World) -> None:
     """For as long as the admin API has patience: a key cannot be revoked meanwhile, and works on."""
-    with frozen(here.server):
+    with here.server.frozen():
         since = time.monotonic()
         problem = await admin(here.running, "DELETE", f"/api/v1/keys/{here.keys['leaver']['id']}", expected=503)
         assert time.monotonic() - since > 4

@@ -7,6 +7,8 @@ import pytest
 
 from shin_gateway.sealing import MASTER_KEY, OLD_KEYS
 from shin_gateway.stores.state import StateStore
+from shin_gateway.upstream import Upstream, UpstreamOptions
+from tests.provider.token_server import TokenServer
 from tests.stores.servers import Server, find_server, free_port
 
 
@@ -37,3 +39,17 @@ async def state(store: Server) -> AsyncIterator[StateStore]:
 @pytest.fixture
 def folder(store: Server) -> Path:
     return store.socket.parent
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TokenServer]:
+    async with TokenServer() as one:
+        yield one
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    one = Upstream(UpstreamOptions())
+    await one.start()
+    yield one
+    await one.close()

@@ -33,20 +33,6 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_SECRET", SECRET)
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[TokenServer]:
-    async with TokenServer() as one:
-        yield one
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    one = Upstream(UpstreamOptions())
-    await one.start()
-    yield one
-    await one.close()
-
-
 def make(upstream: Upstream, url: str, **more: Any) -> FetchedToken:
     said = {"token_url": url, "client_id": "me & mine", "client_secret": "env:CLIENT_SECRET", **more}
     settings = ClientCredentials.model_validate(said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from shin_gateway.errors import Unavailable
 from shin_gateway.provider_keys import ServiceAccount
 from shin_gateway.provider_keys.fetched import FetchedToken
 from shin_gateway.provider_keys.grants import JWT_BEARER, grant_for, secret_of
-from shin_gateway.upstream import Upstream, UpstreamOptions
+from shin_gateway.upstream import Upstream
 from tests.provider.token_server import TokenServer
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -36,20 +35,6 @@ def account(url: str, **more: Any) -> dict[str, Any]:
         "client_email": "gateway@lab.iam.gserviceaccount.com", "client_id": "1", "token_uri": url,
         "auth_uri": "https://accounts.google.com/o/oauth2/auth", "universe_domain": "googleapis.com", **more,
     }  # fmt: skip
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[TokenServer]:
-    async with TokenServer() as one:
-        yield one
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    one = Upstream(UpstreamOptions())
-    await one.start()
-    yield one
-    await one.close()
 
 
 def make(upstream: Upstream, file: Path, **more: Any) -> FetchedToken:
