@@ -6,9 +6,9 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 from multidict import CIMultiDict
 
 from shin_gateway import encodings
@@ -180,7 +180,7 @@ class Call:
         elif self.body is not self.raw_body:  # it came compressed
             self.body = b"".join(multipart.pieces(self.body, patch))
         else:
-            peek = replace(self.peek, model=model)
+            peek = msgspec.structs.replace(self.peek, model=model)
             for name in _DIGESTS:
                 self.headers.popall(name, None)
             self.patch, self._peek = patch, peek

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from mitmproxy import http
+from mitmproxy.net.http.url import parse_authority
 from mitmproxy.proxy import mode_specs
 from multidict import CIMultiDict
 
@@ -55,7 +57,8 @@ def is_foreign_page(request: http.Request) -> bool:
     A page may also ask under its own name, if that leads to this machine (DNS rebinding), and be of one origin then.
     """
     origin = request.headers.get("origin")
-    return not _is_of_a_network(request.pretty_host) or (origin is not None and _is_elsewhere(origin))
+    here = _is_of_a_network(request.host_header or request.host)
+    return not here or (origin is not None and _is_elsewhere(origin))
 
 
 def _is_elsewhere(origin: str) -> bool:
@@ -67,9 +70,10 @@ def _is_elsewhere(origin: str) -> bool:
         return True
 
 
-def _is_of_a_network(host: str) -> bool:
+@lru_cache(maxsize=64)
+def _is_of_a_network(authority: str) -> bool:
     """Whether it is an address, or a name that nobody can register."""
-    name = host.lower().rstrip(".")
+    name = parse_authority(authority, check=False)[0].lower().rstrip(".")
     return is_address(name) or "." not in name or name.endswith(_UNREGISTERED)
 
 

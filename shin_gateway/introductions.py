@@ -50,8 +50,10 @@ class Introductions:
     def meet(self, flow: http.HTTPFlow) -> None:
         """A request that could be read shows that its sender trusts us."""
         client = flow.client_conn
+        if not client.tls_established:
+            return
         agent = flow.request.headers.get("user-agent", "")
-        if client.tls_established and self._agents.get(client) != agent:
+        if self._agents.get(client) != agent:
             self._agents[client] = agent
             self._house.diagnostics.note("intercepted", host=flow.request.host, client=agent)
 

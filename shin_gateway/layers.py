@@ -10,6 +10,7 @@ changes what they stand on.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -157,8 +158,15 @@ class CallLayer(HttpLayer):
         return next((stream for stream in self.streams.values() if stream.child_layer is not None), None)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-        self.streams[stream_id] = CallStream(self.context.fork(), stream_id)
+        self.streams[stream_id] = CallStream(_forked(self.context), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+def _forked(context: layer.Context) -> layer.Context:
+    """As the original's `fork`, which makes a server of its own first, for nothing."""
+    forked = copy(context)
+    forked.layers = context.layers.copy()
+    return forked
 
 
 class CallStream(HttpStream):

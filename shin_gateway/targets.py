@@ -106,15 +106,23 @@ class Target:
         return next(own, (self.auth_header, self.auth_scheme))
 
     def _below(self, path: str) -> str:
-        return self._fill(path) if self.path else path
+        if not self.path:
+            return path
+        is_short = len(path) + len(self.model) < 512  # what is remembered is bounded
+        return (_filled if is_short else _fill)(self.path, self.model, path)
 
-    def _fill(self, path: str) -> str:
-        if self.path.endswith(("{path}", "{rest}")):
-            rest = _REST.fullmatch(path)
-            return self.path.replace("{path}", path.lstrip("/")).replace("{rest}", rest[1] if rest else "")
-        version, tail = _VERSION.match(path), _TAIL.search(path)
-        below = self.path.replace("{version}", version[1] if version else "v1")
-        return below.replace("{model}", quote(self.model, safe="@")) + (tail[1] if tail else "")
+
+def _fill(below: str, model: str, path: str) -> str:
+    """A dialect's path with what is missing in it taken from the call's."""
+    if below.endswith(("{path}", "{rest}")):
+        rest = _REST.fullmatch(path)
+        return below.replace("{path}", path.lstrip("/")).replace("{rest}", rest[1] if rest else "")
+    version, tail = _VERSION.match(path), _TAIL.search(path)
+    below = below.replace("{version}", version[1] if version else "v1")
+    return below.replace("{model}", quote(model, safe="@")) + (tail[1] if tail else "")
+
+
+_filled = functools.lru_cache(maxsize=1024)(_fill)
 
 
 def aim(call: Call, providers: Providers, config: Config) -> None:

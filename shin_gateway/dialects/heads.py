@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -18,8 +17,7 @@ _MODEL_IN_PATH = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(msgspec.Struct, frozen=True, gc=False):
     """What decides where a call goes, without reading the rest of it."""
 
     model: str | None = None
@@ -61,6 +59,8 @@ def whole_number(value: object) -> int | None:
 
 def most_of(*values: object) -> int | None:
     """The largest of what may be meant: which of two fields counts, is for the server to say."""
+    if not any(values):
+        return None
     return max((number for value in values if (number := whole_number(value)) is not None), default=None)
 
 

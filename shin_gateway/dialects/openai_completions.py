@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -28,7 +27,7 @@ class OpenAICompletions(OpenAI):
     def peek(self, body: bytes, path: str) -> Peek:
         """Each of several prompts is answered by itself."""
         peek, prompts = super().peek(body, path), _prompts(peek_as(body, _Head).prompt)
-        return peek if prompts == 1 else replace(peek, answers=peek.answers * prompts)
+        return peek if prompts == 1 else msgspec.structs.replace(peek, answers=peek.answers * prompts)
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:
         choices = event.get("choices")

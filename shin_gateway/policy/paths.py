@@ -99,10 +99,15 @@ class PathTable:
 
 def plain(path: str) -> str:
     """The path that a lenient server would see, so that `/v1//chat/./%63ompletions/` slips past no guard."""
+    return _remembered(path) if len(path) < 512 else _plain(path)
+
+
+def _plain(path: str) -> str:
     path = _END.split(unquote(unquote(path)), 1)[0].replace("\\", "/")
     path = _PARAMETERS.sub("", path).strip(" \t\r\n")
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+_remembered = functools.lru_cache(maxsize=2048)(_plain)
 _END = re.compile("[?#\0]")
 _PARAMETERS = re.compile(";[^/]*")

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 DEAD = "shin:{rows}:dead"
 """Entries that are no rows, or rows that analytics refuses: looked at by people, bounded."""
 DEAD_ROWS = 1000
-BATCH_ROWS = 1000
+BATCH_ROWS = 2000
 BATCH_BYTES = 4_000_000
 
 _LEASE = "shin:{rows}:lease"
