@@ -17,6 +17,7 @@ from shin_gateway.call_keys import credentials
 from shin_gateway.caller import ANONYMOUS, Caller
 from shin_gateway.errors import Unauthenticated, Unavailable
 from shin_gateway.identity import MethodName, of_key
+from shin_gateway.identity.jwt import ForOthers
 from shin_gateway.reply import Reply
 from shin_gateway.stores.errors import StoreError
 
@@ -76,7 +77,7 @@ class Auth(Addon[AuthSettings]):
             raise Unauthenticated("The call brings too many keys.")
         proxied = call.own_key
         try:
-            ours, theirs = await self._sorted(given, self._unasked if proxied else self._methods)
+            ours, theirs = await self._sorted(given, proxied)
         except StoreError:
             call.own_key = False  # what cannot be looked up may be ours
             raise
@@ -101,14 +102,23 @@ class Auth(Addon[AuthSettings]):
                 raise Unauthenticated(refusal.message) from None
             raise
 
-    async def _sorted(self, given: Sequence[str], methods: frozenset[MethodName]) -> tuple[Caller | None, str]:
+    async def _sorted(self, given: Sequence[str], proxied: bool) -> tuple[Caller | None, str]:
         """Who calls by a key of ours, and a key that is none."""
         ours, theirs = None, ""
         for secret in given:
-            caller = await self.services.identity.of_secret(secret, methods)
+            caller = await self._caller_by(secret, proxied)
             ours = ours or caller
             theirs = theirs or ("" if caller else secret)
         return ours, theirs
+
+    async def _caller_by(self, secret: str, proxied: bool) -> Caller | None:
+        """None: it is none of ours. Through the proxy that goes for a token that our issuer gave for a provider, too."""
+        try:
+            return await self.services.identity.of_secret(secret, self._unasked if proxied else self._methods)
+        except ForOthers:
+            if not proxied:
+                raise
+            return None
 
     def _check_ours(self, call: Call) -> None:
         if self.settings.keys == "client":

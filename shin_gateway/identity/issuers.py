@@ -37,8 +37,8 @@ class Issuers:
     async def caller_of(self, secret: str) -> Caller | None:
         """Whose token it is; None for what is none, or of no issuer of ours.
 
-        Raises Unauthenticated for one of an issuer of ours that is wrong, expired or meant for others; Unavailable
-        where it cannot be checked.
+        Raises ForOthers for one of an issuer of ours that is not meant for us, Unauthenticated for one that is wrong or
+        expired; Unavailable where it cannot be checked.
         """
         if not self._known or not jwt.looks_like_one(secret):
             return None
@@ -68,9 +68,9 @@ class Issuers:
         issuer, keys = self._known.get(name, (None, None)) if isinstance(name, str) else (None, None)
         if issuer is None or keys is None:
             return None
+        jwt.check_audience(token.claims, issuer.audience)  # first: what is wrong with others' tokens is no matter
         jwt.check_header(token, issuer.algorithms)
         holds = jwt.check_times(token.claims, self._clock(), issuer.leeway)
-        jwt.check_audience(token.claims, issuer.audience)
         key = await _signer(token, keys)
         return _Issued(caller_from(token.claims, issuer), holds, keys, key.thumbprint)
 

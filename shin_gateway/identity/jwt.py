@@ -27,6 +27,10 @@ _TYPES = frozenset(["jwt", "at+jwt", "application/jwt", "application/at+jwt"])
 """RFC 7519 §5.1, RFC 9068 §2.1. Tokens of other types (`logout+jwt`, `dpop+jwt`) are meant for something else."""
 
 
+class ForOthers(Unauthenticated):
+    """A token of an issuer of ours that is not meant for us: through the proxy, a provider's."""
+
+
 class Malformed(ValueError):
     """It is no token that can be read."""
 
@@ -107,11 +111,11 @@ def check_now(holds: tuple[float, float], now: float) -> None:
 
 
 def check_audience(claims: dict[str, Any], accepted: Collection[str]) -> None:
-    """Raises Unauthenticated."""
+    """Raises ForOthers."""
     audience = claims.get("aud")
     named = audience if isinstance(audience, list) else [audience]
     if not any(isinstance(one, str) and one in accepted for one in named):
-        raise wrong("The token is meant for somebody else.")
+        raise ForOthers("The token is meant for somebody else.", code="invalid_token")
 
 
 def time_in(claims: dict[str, Any], name: str) -> float | None:

@@ -90,6 +90,17 @@ async def test_through_the_proxy(place: Place) -> None:
     assert not place.leaked(token, expired)
 
 
+async def test_a_token_that_our_issuer_gave_for_a_provider(place: Place) -> None:
+    """A company's one identity provider: its token for the provider goes through the proxy as any other key does."""
+    login, theirs = place.idp.token(groups=["llm"]), place.idp.token(aud="https://cognitiveservices.azure.com")
+    async with place.serving.client(login=f"any:{login}@") as http:
+        url, said = f"https://localhost:{place.provider.port}/v1/chat/completions", f"Bearer {theirs}"
+        assert (await http.post(url, json=CHAT, headers={"authorization": said})).status_code == 200
+    assert place.provider.seen[-1].header("authorization") == said
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        assert (await place.call(theirs, http)).status_code == 401
+
+
 async def test_forged_tokens_are_refused_in_the_dialect(place: Place) -> None:
     idp = place.idp
     forged = {
