@@ -96,7 +96,7 @@ class StateStore:
         try:
             (reply,) = await exchange
         except asyncio.CancelledError:
-            if self._closed:
+            if self._closed and not _is_cancelled():
                 raise StoreError(f"state store {self.address}: closed") from None
             raise
         finally:
@@ -193,6 +193,12 @@ class StateStore:
                 f"{KEYSPACE!r}. Run the Shin Gateway that wrote it, name another database or home for this one, "
                 "or delete the keys that begin with 'shin:' to start afresh."
             )
+
+
+def _is_cancelled() -> bool:
+    """Whether who waits was cancelled, rather than what he waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Script:

@@ -43,6 +43,14 @@ async def test_each_row_once_through_stalls_and_restarts(state: StateStore, serv
     assert state.rows.dropped == 0
 
 
+async def test_closing_waits_for_no_answer(state: StateStore, server: Server) -> None:
+    state.rows.put(row("c0"))
+    with server.frozen():
+        await asyncio.sleep(0.1)  # it has been sent
+        async with asyncio.timeout(1):
+            await state.close()
+
+
 async def test_what_finds_no_place_is_dropped_counted_and_said_once(
     state: StateStore, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
