@@ -36,9 +36,9 @@ async def hold(port: int, seconds: float) -> None:
         writer.write(b"x")
         assert await reader.read(1) == b"x"  # it has been counted
         await asyncio.sleep(seconds)
-        writer.write_eof()
-        await reader.read(1)  # it has been counted out
     finally:
+        writer.write_eof()
+        await reader.read()  # it has been counted out, also where nobody waits for it any more
         writer.close()
 
 

@@ -54,9 +54,9 @@ class Server:
 
     def wait(self) -> Server:
         """Until its port takes connections, and its socket, which comes a moment later."""
-        until(lambda: _listens(self.port))
+        until(lambda: _listens(socket.AF_INET, ("127.0.0.1", self.port)))
         if str(self.socket) in self._command:
-            until(self.socket.exists)
+            until(lambda: _listens(socket.AF_UNIX, str(self.socket)))
         return self
 
 
@@ -139,6 +139,6 @@ def until(ready: Callable[[], object], timeout: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as plug:
-        return plug.connect_ex(("127.0.0.1", port)) == 0
+def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
+    with socket.socket(family) as plug:
+        return plug.connect_ex(address) == 0
