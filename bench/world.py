@@ -53,6 +53,11 @@ done = function(s, latency, _)
 end
 """
 
+RESTS = 6.0
+"""Seconds for which a subject that goes on working after its calls is waited for."""
+IDLE = 0.06
+"""Cores that one which rests may use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cores:
@@ -152,7 +157,8 @@ class World:
     def saturate(
         self, running: Running, seconds: float, connections: int = 32, workers: int = 1, script: Path | None = None
     ) -> dict[str, Any]:
-        """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used."""
+        """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used. Returns once the
+        subject rests, so that what it does after its calls is counted (`calls_per_cpu_s`), and not in the next's time."""
         where = self.cores.workers_load if workers > 1 else self.cores.load
         url = f"http://127.0.0.1:{running.port}{payload.PATH}"
         wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s"]
@@ -164,7 +170,8 @@ class World:
         result["calls_per_s"] = (result["calls"] - result["failed"]) / took
         result["busy"] = (running.cpu() - subject) / took
         result["load"] = (cpu_seconds(self._nginx.pid) - upstream + _children() - own) / took
-        result["calls_per_cpu_s"] = result["calls_per_s"] / result["busy"] if result["busy"] else 0.0
+        used = _rest(running) - subject
+        result["calls_per_cpu_s"] = (result["calls"] - result["failed"]) / used if used else 0.0
         return result
 
     def pace(self, running: Running, rate: float, seconds: float) -> dict[str, Any]:
@@ -192,6 +199,17 @@ class World:
         if done.returncode:
             raise SystemExit(f"bench: {command[0]} failed: {done.stderr or done.stdout}")
         return done.stdout
+
+
+def _rest(running: Running) -> float:
+    """Wait until it does next to nothing any more. Gives its processor time until then, in seconds."""
+    used, give_up = running.cpu(), time.monotonic() + RESTS
+    while time.monotonic() < give_up:
+        time.sleep(0.5)
+        before, used = used, running.cpu()
+        if used - before < IDLE / 2:
+            break
+    return used
 
 
 def _children() -> float:
