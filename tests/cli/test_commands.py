@@ -182,6 +182,21 @@ def test_check(shin, tmp_path):
     assert done.returncode == 1 and "lab.yaml:3:3" in done.stderr and '"retry"' in done.stderr
 
 
+def test_check_of_what_shin_yaml_says_and_names(shin, tmp_path):
+    (tmp_path / "mine").mkdir()
+    config, policy = tmp_path / "shin.yaml", tmp_path / "mine" / "lab.yaml"
+    config.write_text("policies: [mine]\nrolls: {}\n")
+    done = shin("check", "--config", str(config))
+    assert done.returncode == 1 and "shin.yaml:2:1" in done.stderr and '"roles"' in done.stderr
+    config.write_text(f"policies: [{policy.parent}]\n")
+    policy.write_text("hosts: [lab.example.com]\nextends: observe\n")
+    assert shin("check", "--config", str(config)).returncode == 0
+    assert "lab.yaml" in shin("explain", "lab.example.com", "--config", str(config)).stdout
+    policy.write_text("hosts: [lab.example.com]\naddons:\n  retri: on\n")
+    done = shin("check", "--config", str(config))
+    assert done.returncode == 1 and "lab.yaml:3:3" in done.stderr
+
+
 def test_explain(shin):
     done = shin("explain", "api.openai.com")
     assert "openai" in done.stdout, done.stderr
