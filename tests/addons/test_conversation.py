@@ -17,8 +17,9 @@ from shin_gateway.conversations import keeping
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.addons.stand import CHAT, GEMINI, GEMINI_STREAM, MESSAGES, RESPONSES, Asked, Stand, chat
+from tests.ports import free_port
 from tests.provider import Answer, FakeProvider, Seen, Stop, ToolCall
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 CONVERSATIONS = "/v1/conversations"
 MODEL = "ollama/llama3"

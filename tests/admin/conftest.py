@@ -26,7 +26,8 @@ from shin_gateway.running import ADMIN_TOKEN
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.rows import CallRow
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import free_port, until
+from tests.ports import free_port
+from tests.stores.servers import until
 
 STAMP = """
 from shin_gateway.addon import Addon, Settings, Stage

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -85,10 +85,9 @@ async def test_sums_of_a_day(admin: Running, state: StateStore) -> None:
     await keep(state, row(1), row(2), row(3, cost=None), row(4, caller="bob"), row(5, at=NOON - timedelta(days=40)))
     await admin.shipped(5)
     sums = (await admin.get("/api/v1/usage?caller=ann")).json
-    assert (sums["since"], sums["until"]) == (
-        str(NOON.date() - timedelta(days=29)),
-        str(NOON.date() + timedelta(days=1)),
-    )
+    since, until = date.fromisoformat(sums["since"]), date.fromisoformat(sums["until"])
+    assert until - since == timedelta(days=30)
+    assert NOON.date() < until <= datetime.now(UTC).date() + timedelta(days=1)
     (day,) = sums["days"]
     assert (day["day"], day["calls"], day["input_tokens"]) == (str(NOON.date()), 3, 30)
     assert (day["cost"], day["unpriced"]) == ("0.0002", 1)

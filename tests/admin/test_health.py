@@ -15,8 +15,8 @@ from shin_gateway.stores.heartbeats import Heartbeat
 from shin_gateway.stores.state import StateStore
 from tests.admin.conftest import Running, keep, running
 from tests.admin.test_calls import row
+from tests.ports import free_port
 from tests.stores.clickhouse_fixture import Fake, clickhouse
-from tests.stores.servers import free_port
 
 __all__ = ["clickhouse"]
 

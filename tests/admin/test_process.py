@@ -26,7 +26,8 @@ from shin_gateway.stores.shipper import Shipper
 from shin_gateway.stores.state import StateStore
 from tests.admin.conftest import Process, fetch, keep
 from tests.admin.test_calls import row
-from tests.stores.servers import free_port, until
+from tests.ports import free_port
+from tests.stores.servers import until
 
 
 async def kept(places: Places) -> list[str]:

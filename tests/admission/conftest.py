@@ -9,7 +9,8 @@ import pytest
 from shin_gateway.admission import Admission
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import Server, free_port
+from tests.ports import free_port
+from tests.stores.servers import Server
 
 
 @pytest.fixture(scope="module")

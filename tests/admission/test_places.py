@@ -20,7 +20,8 @@ from shin_gateway.errors import Refusal, Unavailable
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import Someone, Upstream, left_over, place, settled, visit
-from tests.stores.servers import Server, free_port
+from tests.ports import free_port
+from tests.stores.servers import Server
 
 KEY = "p:t:policy"
 

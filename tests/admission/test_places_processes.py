@@ -13,7 +13,8 @@ import pytest
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.admission.crowd import left_over
-from tests.stores.servers import Server, free_port
+from tests.ports import free_port
+from tests.stores.servers import Server
 
 ROOT = Path(__file__).parents[2]
 

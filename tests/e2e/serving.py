@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from shin_gateway.runner import Worker
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.errors import StoreError
 from shin_gateway.stores.rows import CallRow
+from tests.ports import free_port
 
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "say hello"}]}
 MESSAGES = {"model": "claude-sonnet-4-5", "max_tokens": 99, "messages": [{"role": "user", "content": "say hello"}]}
@@ -88,12 +88,6 @@ def write_config(folder: Path, providers: Mapping[str, str], more: str = "") -> 
     path = folder / "shin.yaml"
     path.write_text("\n".join(["providers:" if lines else "", *lines, more]))
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,8 @@ from google.genai import errors as genai_errors
 from google.genai import types
 
 from shin_gateway import provider_lists
-from tests.e2e.serving import Serving, free_port, serve, write_config
+from tests.e2e.serving import Serving, serve, write_config
+from tests.ports import free_port
 from tests.provider import Answer, FakeProvider
 from tests.provider.seen import Seen
 

@@ -22,8 +22,9 @@ from shin_gateway.admin.parts import all_shipped
 from shin_gateway.stores.embedded import EmbeddedState
 from shin_gateway.stores.rows import CallRow
 from shin_gateway.stores.state import StateStore
-from tests.e2e.serving import CHAT, MESSAGES, free_port, write_config
+from tests.e2e.serving import CHAT, MESSAGES, write_config
 from tests.e2e.shin import family, gone, until
+from tests.ports import free_port
 from tests.provider import Answer, FakeProvider
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.e2e.serving import CHAT, Serving
 from tests.e2e.shin import Shin, shin
+from tests.ports import free_port
 from tests.provider import UNAVAILABLE, FakeProvider
-from tests.stores.servers import Server, free_port
+from tests.stores.servers import Server
 
 PATH = "/v1/chat/completions"
 QUEUE = "hosts: [gateway]\nextends: standard\naddons:\n  concurrency: "

@@ -19,7 +19,8 @@ from typing import Any
 import h2.events
 
 from tests.e2e.h2client import H2Client
-from tests.e2e.serving import CHAT, MESSAGES, free_port, serve, write_config
+from tests.e2e.serving import CHAT, MESSAGES, serve, write_config
+from tests.ports import free_port
 from tests.provider import FakeProvider
 
 MARK = 7

@@ -27,8 +27,9 @@ from shin_gateway.sealing import Master, signing_key
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.state import StateStore
 from tests.identity.conftest import Clock
+from tests.ports import free_port
 from tests.provider.idp import sign
-from tests.stores.servers import Server, free_port, start
+from tests.stores.servers import Server, start
 
 __all__ = ["start"]
 

@@ -8,8 +8,9 @@ import pytest
 from shin_gateway.sealing import MASTER_KEY, OLD_KEYS
 from shin_gateway.stores.state import StateStore
 from shin_gateway.upstream import Upstream, UpstreamOptions
+from tests.ports import free_port
 from tests.provider.token_server import TokenServer
-from tests.stores.servers import Server, find_server, free_port
+from tests.stores.servers import Server, find_server
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ import pytest
 from shin_gateway.stores.embedded import find_server
 from shin_gateway.stores.rows import CallRow
 from shin_gateway.stores.state import StateStore
+from tests.ports import free_port
 
 
 class Server:
@@ -122,14 +123,6 @@ async def local(start: Start) -> AsyncIterator[StateStore]:
 def row(id: str = "c1", **values: object) -> CallRow:
     plain = {"at": datetime(2026, 11, 20, 12, 0, 0, 123000, tzinfo=UTC), "caller": "ann", "model": "gpt-4o"}
     return CallRow(id=id, **(plain | values))  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    with socket.socket() as plug:
-        plug.bind(("127.0.0.1", 0))
-        port: int = plug.getsockname()[1]
-    # a cluster node listens on port + 10000 too
-    return port if port < 50000 else free_port()
 
 
 def until(ready: Callable[[], object], timeout: float = 20.0) -> None:

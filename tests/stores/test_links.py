@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shin_gateway.stores.errors import CommandError, StoreError
 from shin_gateway.stores.state import StateStore
-from tests.stores.servers import Server, Start, free_port, redis_server, row, until
+from tests.ports import free_port
+from tests.stores.servers import Server, Start, redis_server, row, until
 
 
 @pytest.fixture
