@@ -112,7 +112,7 @@ class Auth(Addon[AuthSettings]):
         return ours, theirs
 
     async def _caller_by(self, secret: str, proxied: bool) -> Caller | None:
-        """None: it is none of ours. Through the proxy that goes for a token that our issuer gave for a provider, too."""
+        """None: it is none of ours. Through the proxy that goes for a token of our issuer for a provider, too."""
         try:
             return await self.services.identity.of_secret(secret, self._unasked if proxied else self._methods)
         except ForOthers:

@@ -157,8 +157,10 @@ class World:
     def saturate(
         self, running: Running, seconds: float, connections: int = 32, workers: int = 1, script: Path | None = None
     ) -> dict[str, Any]:
-        """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used. Returns once the
-        subject rests, so that what it does after its calls is counted (`calls_per_cpu_s`), and not in the next's time."""
+        """wrk at full speed. `busy`: cores that the subject used; `load`: cores that wrk and nginx used.
+
+        Returns once the subject rests: what it does after its calls counts in `calls_per_cpu_s`, not in another's time.
+        """
         where = self.cores.workers_load if workers > 1 else self.cores.load
         url = f"http://127.0.0.1:{running.port}{payload.PATH}"
         wrk = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s"]

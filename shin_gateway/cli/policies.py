@@ -74,9 +74,7 @@ def schema(addons: AddonsOption = None) -> None:
     typer.echo(text(Registry.load(addons or [])), nl=False)
 
 
-def _named(
-    config: Path | None, policies: list[Path] | None, addons: list[Path] | None
-) -> tuple[list[Path], Registry]:
+def _named(config: Path | None, policies: list[Path] | None, addons: list[Path] | None) -> tuple[list[Path], Registry]:
     """Folders of policies, and the addons there are: those of shin.yaml, where it is given, and these."""
     from shin_gateway.assembly import Places
     from shin_gateway.config import Config

@@ -96,7 +96,7 @@ class StateStore:
         try:
             (reply,) = await exchange
         except asyncio.CancelledError:
-            if self._closed and not _is_cancelled():
+            if not _is_cancelled() and self._closed:
                 raise StoreError(f"state store {self.address}: closed") from None
             raise
         finally:
