@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,26 +71,42 @@ def _split(where: str | Path) -> tuple[str, Path]:
     return (scheme, Path(rest)) if found else ("duckdb", Path(where))
 
 
-def columns_of(row: CallRow) -> dict[str, Any]:
-    """A row as both engines store it: numbers within 64 bits, facts as JSON, UTC."""
-    values = msgspec.structs.asdict(row)
+def columns_of(rows: Sequence[CallRow]) -> dict[str, list[Any]]:
+    """Rows as both engines store them, column by column: numbers within 64 bits, facts as JSON, UTC.
+
+    Raises RowsRejected.
+    """
+    columns: dict[str, list[Any]] = {name: list(map(attrgetter(name), rows)) for name in COLUMNS}
     for name, kind in COLUMNS.items():
-        if kind == "whole":
-            values[name] = max(-_WHOLE, min(values[name], _WHOLE))
-        elif kind == "number" and not math.isfinite(values[name]):
-            values[name] = 0.0
-    if row.cost is not None:
-        values["cost"] = _rounded(row.cost)
-    values["at"] = row.at.astimezone(UTC)
-    values["facts"] = msgspec.json.encode(row.facts).decode()
-    return values
+        if kind in _FIT:
+            columns[name] = list(map(_FIT[kind], columns[name]))
+    columns["facts"] = [msgspec.json.encode(facts).decode() for facts in columns["facts"]]
+    return columns
 
 
-def _rounded(cost: Decimal) -> Decimal:
+def _whole(value: int) -> int:
+    return value if -_WHOLE <= value <= _WHOLE else max(-_WHOLE, min(value, _WHOLE))
+
+
+def _number(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def _time(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _money(cost: Decimal | None) -> Decimal | None:
     """To a billionth of a dollar. What is no amount of money at all raises `RowsRejected`."""
+    if cost is None:
+        return None
     if not cost.is_finite() or abs(cost) >= _RICH:
         raise RowsRejected(f"{cost} is no cost of a call")
     return cost.quantize(_NANO)
+
+
+_FIT: dict[str, Callable[[Any], Any]] = {"whole": _whole, "number": _number, "time": _time, "money": _money}
+"""By kind of column."""
 
 
 def call_of(columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

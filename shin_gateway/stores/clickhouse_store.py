@@ -103,9 +103,12 @@ class ClickHouseAnalytics:
             "async_insert": 0,
             "wait_end_of_query": 1,
         }
-        values = [list(columns_of(row).values()) for row in rows]
+        columns = columns_of(rows)
+        names, values = list(columns), list(columns.values())
         try:
-            await self._work(self._client.insert("calls", values, column_names=list(COLUMNS), settings=settings))
+            await self._work(
+                self._client.insert("calls", values, column_names=names, column_oriented=True, settings=settings)
+            )
         except StoreError as error:
             if _of_values(error.__cause__):
                 raise RowsRejected(str(error)) from None
