@@ -27,18 +27,23 @@ def refuse(*_: Any) -> OverBudget:
 
 
 def claim(limit: Limit, amount: int, truth: int | None, **more: Any) -> Claim:
+    """Nobody is let in unasked: on a machine with other work, the store is not always in time."""
     settled = None if truth is None else lambda *_: truth
-    return Claim("budget", limit, "everyone", amount, refuse, truth=settled, **more)
+    return Claim("budget", limit, "everyone", amount, refuse, truth=settled, on_store_error="refuse", **more)
 
 
 class Counted(Admission):
-    """Counts the calls that had to ask the store."""
+    """Counts the calls that had to ask the store, and those that it did not answer in time."""
 
-    asked = 0
+    asked = lost = 0
 
     async def _ask(self, call: Any) -> Any:
         self.asked += 1
-        return await super()._ask(call)
+        try:
+            return await super()._ask(call)
+        except Unavailable:
+            self.lost += 1
+            raise
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ async def crowd(
                 await entering
                 admitted += 1
                 await asyncio.sleep(chance.random() * 0.02)
-        except OverBudget:
+        except (OverBudget, Unavailable):
             pass
         finally:
             someone.end()
@@ -110,9 +115,10 @@ async def test_what_is_booked_is_what_was_spent(workers: list[Counted], stores: 
         for number in range(60):
             truth = chance.randrange(200)
             someone = Someone(claim(limit, 100, truth))
-            await workers[number % 3].enter(someone.call)
-            someones.append(someone)
-            spent += truth
+            with suppress(Unavailable):
+                await workers[number % 3].enter(someone.call)
+                someones.append(someone)
+                spent += truth
         chance.shuffle(someones)
         while len(someones) > 30:
             someones.pop().end()
@@ -147,7 +153,7 @@ async def test_a_budget_is_never_passed(workers: list[Counted], stores: list[Sta
     assert max(seen) <= most
     assert (used, reserved) == (admitted * 100, 0)
     assert used <= most
-    assert most - used < 100 * 50
+    assert most - used < 100 * (50 + sum(worker.lost for worker in workers))
     assert sum(worker.asked for worker in workers) < most / 100
 
 
@@ -156,7 +162,7 @@ async def test_requests_are_as_many_as_the_limit_says(workers: list[Counted], st
     limit = bucket("r", most, 3600)
     admitted = await crowd(workers, most + 1500, 3.0, lambda _: Someone(claim(limit, 1, None)))
     flowed_back = (time.monotonic() - began) * most / 3600 + 1
-    assert most - 50 < admitted <= most + flowed_back
+    assert most - 50 - sum(worker.lost for worker in workers) < admitted <= most + flowed_back
     assert sum(worker.asked for worker in workers) < most + 1500  # not for every call, however slow the machine
 
 
@@ -171,7 +177,7 @@ async def test_a_quick_bucket_is_not_passed_either(workers: list[Counted]) -> No
             try:
                 await worker.enter(someone.call)
                 times.append(time.monotonic())
-            except OverBudget:
+            except (OverBudget, Unavailable):
                 await asyncio.sleep(0.005)
             someone.end()
             await asyncio.sleep(0)
@@ -208,7 +214,7 @@ async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch:
     async def calls(count: int) -> int:
         entered = 0
         for _ in range(count):
-            someone = Someone(claim(limit, 10, 7, on_store_error="refuse"))
+            someone = Someone(claim(limit, 10, 7))
             with suppress(Unavailable):
                 await worker.enter(someone.call)
                 entered += 1
