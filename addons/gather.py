@@ -146,8 +146,8 @@ class Gather(Addon[GatherSettings]):
 async def _answer(members: list[_Member], forward: Forward) -> None:
     """One call for all of them. Whatever it ends with, each gets it."""
     one = _joined(members)
-    counted = asyncio.get_running_loop().create_future()
-    one.on_end(lambda *_: counted.set_result(None))  # the first to be registered is the last to be called
+    counted = asyncio.Event()
+    one.on_end(lambda *_: counted.set())  # the first to be registered is the last to be called
     try:
         replies = await _replies(one, members, forward)
         one.outcome.end = "completed"
@@ -162,7 +162,7 @@ async def _answer(members: list[_Member], forward: Forward) -> None:
         one.end(lambda error: log.error("at the end of call %s", one.id, exc_info=error))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_COUNTING):
-                await counted
+                await counted.wait()
         _share_out(one, members)
     for member, reply in zip(members, replies, strict=True):
         if not member.reply.done():

@@ -84,19 +84,25 @@ class Meter(Addon[MeterSettings]):
         if usage is not None:
             self._note(call, usage, "provider", model)
         elif self.settings.count_missing and call.kind in COUNTED:
-            said = _Said(lambda: _texts(dialect.reply_slots(body)))
-            call.on_end(lambda call, _: self._count(call, said, Usage(), model))
+            said, attempt = _Said(lambda: _texts(dialect.reply_slots(body))), call.outcome.attempts
+            call.on_end(lambda call, outcome: self._end_of_whole(call, outcome, attempt, said, model))
+
+    def _end_of_whole(
+        self, call: Call, outcome: Outcome, attempt: int, said: _Said, model: str | None
+    ) -> Awaitable[None] | None:
+        return self._count(call, said, Usage(), model) if _is_last(outcome, attempt) else None
 
     def _watch(self, call: Call, reply: Reply, asked: bool) -> None:
         watch = _Watch(call.dialect)
         reply.tee(watch)
         if asked:
             reply.filter(_UsageHider(call.dialect))
-        call.on_end(lambda call, outcome: self._end_of_stream(call, outcome, watch))
+        attempt = call.outcome.attempts
+        call.on_end(lambda call, outcome: self._end_of_stream(call, outcome, attempt, watch))
 
-    def _end_of_stream(self, call: Call, outcome: Outcome, watch: _Watch) -> Awaitable[None] | None:
+    def _end_of_stream(self, call: Call, outcome: Outcome, attempt: int, watch: _Watch) -> Awaitable[None] | None:
         usage, model = watch.reader.usage, watch.reader.model
-        if outcome.usage is not None:  # from a later attempt
+        if not _is_last(outcome, attempt):
             return None
         if self.settings.count_missing and call.kind in COUNTED and (usage is None or not watch.complete):
             return self._count(call, watch.said, usage or Usage(), model)
@@ -131,6 +137,11 @@ class Meter(Addon[MeterSettings]):
             if (cost := self._prices.cost(provider, model, usage)) is not None:
                 return cost
         return None
+
+
+def _is_last(outcome: Outcome, attempt: int) -> bool:
+    """Whether no later attempt has told what was used, or has been made: what a failed one brought is nobody's."""
+    return outcome.usage is None and outcome.attempts == attempt
 
 
 def _legible(reply: Reply) -> bytes | None:

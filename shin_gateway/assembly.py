@@ -71,6 +71,7 @@ async def open_gateway(places: Places, config: Config, options: UpstreamOptions)
     try:
         await gateway.start()
     except BaseException:
+        await gateway.stop()
         await state.close()
         raise
     return gateway

@@ -245,7 +245,8 @@ class Bridge:
         host = GATEWAY if arrival.origin is None else request.host
         headers = flows.headers_in(request)
         call = Call(method=request.method, headers=headers, arrival=arrival, host=host, policy=live.policy)
-        delivery = flow.metadata[DELIVERY] = Delivery(call, live.answer)
+        delivery = flow.metadata[DELIVERY] = Delivery(call, live.take(call))
+        self.gateway.watch(delivery)
         if upgrade := flow.metadata.get(UPGRADE):
             upgrade.carried.begin(delivery)
         self._introductions.introduce(call, flow.client_conn)

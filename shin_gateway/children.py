@@ -38,11 +38,14 @@ class Child:
         self.name = name
         self._command = command
         self._holds = holds
+        self.serves = False
+        """Whether it has begun to; before that, a signal may find no handler."""
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Return when it serves. Raises CannotStart."""
+        self.serves = False
         reading, writing = os.pipe()
         try:
             process = self._process = await asyncio.create_subprocess_exec(
@@ -60,6 +63,7 @@ class Child:
         words = await _first_words(reading)
         if words != READY:
             raise CannotStart(words.strip() or await self._failure(process))
+        self.serves = True
 
     async def _failure(self, process: asyncio.subprocess.Process) -> str:
         """What became of a child that said nothing; it is not left running."""

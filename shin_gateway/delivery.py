@@ -11,7 +11,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
-from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed, whole_seconds
+from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed, shutting_down, whole_seconds
 from shin_gateway.outcome import End
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
@@ -46,6 +46,7 @@ class Delivery:
         self._forward = forward
         self._waiting: asyncio.Task[Any] | None = None
         self._left = False
+        self._turned_away = False
         self._over = False
 
     @property
@@ -68,7 +69,15 @@ class Delivery:
         if self._left:  # a reset came before this hook's task began
             return None
         self.reply = await self._unless_left(self._run_chain())
+        if self.reply is None and not self._left:
+            self.reply = refuse(self.call, shutting_down())
         return self.reply
+
+    def turn_away(self) -> None:
+        """The gateway is shutting down: who still waits for a head is told so, wherever in the chain the call is."""
+        if self._waiting is not None and self.reply is None:
+            self._turned_away = True
+            self._waiting.cancel()
 
     async def _run_chain(self) -> Reply:
         call = self.call
@@ -132,13 +141,13 @@ class Delivery:
         self._finish("completed", "")
 
     async def _unless_left[T](self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await `work` in the hook's own task, which `client_left` may cancel without killing the hook."""
+        """Await `work` in the hook's own task, which may be cancelled by `client_left` and `turn_away` without its end."""
         task = self._waiting = asyncio.current_task()
         assert task is not None
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._left:
+            if not self._left and not self._turned_away:
                 raise
             task.uncancel()
             return None

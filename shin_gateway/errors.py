@@ -128,6 +128,14 @@ class Unavailable(Refusal):
     retryable = True
 
 
+SHUTTING_DOWN = "shutting_down"
+"""Code and cause of calls that a shutdown ends."""
+
+
+def shutting_down() -> Unavailable:
+    return Unavailable("The gateway is shutting down.", code=SHUTTING_DOWN)
+
+
 class UpstreamTimeout(Refusal):
     """The upstream did not connect, or its first part did not come, within the policy's time."""
 

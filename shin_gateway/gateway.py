@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from shin_gateway import chain, naming
 from shin_gateway.addon import Addon, Forward, Services, Stage
@@ -46,6 +46,15 @@ Aim = Callable[[Call], None]
 """Gives a call what it lacks: the model behind an alias, the target that its model leads to. Raises Refusal."""
 
 
+class Waiter(Protocol):
+    """Who waits for the answer to a call."""
+
+    call: Call
+
+    def turn_away(self) -> None:
+        """Tell that the gateway is shutting down, unless the answer has begun."""
+
+
 class LivePolicy:
     """A policy with its addons running. A retired one stops them when its last call has ended."""
 
@@ -75,12 +84,12 @@ class LivePolicy:
                 await _stop(self._addons[:count])
                 raise
 
-    async def answer(self, call: Call) -> Reply:
-        """Take a call through the chain. Raises Refusal."""
+    def take(self, call: Call) -> Forward:
+        """What will answer a call that has begun to come in. The addons are kept until it has ended."""
         self._in_flight += 1
         self._idle.clear()
         call.on_end(self._ended)  # the first to be registered is the last to be called
-        return await self._forward(call)
+        return self._forward
 
     def _ended(self, _: Call, __: Outcome) -> None:
         self._in_flight -= 1
@@ -166,6 +175,7 @@ class Gateway:
         self._admission = Admission(self.state)
         self._live: dict[str, LivePolicy] = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        self._waiters: set[Waiter] = set()
 
     @property
     def gives_tokens(self) -> bool:
@@ -265,19 +275,31 @@ class Gateway:
         policy = self.policies.gateway
         return None if policy is None else self._live[policy.name]
 
+    def watch(self, waiter: Waiter) -> None:
+        """Have `cut` end it too, for as long as its call lasts."""
+        self._waiters.add(waiter)
+        waiter.call.on_end(lambda *_: self._waiters.discard(waiter))
+
+    def cut(self) -> None:
+        """Break off all calls, and begin nothing: clients are told that the gateway is shutting down."""
+        self.upstream.cut()
+        for waiter in list(self._waiters):
+            waiter.turn_away()
+
     async def drain(self) -> None:
         """Until no call is in flight. From now on replies ask their clients to close the connection."""
         self.draining = True
         while busy := [live for live in self._live.values() if live.busy]:
             await asyncio.gather(*(live.drain() for live in busy))
-        await asyncio.gather(*self._retiring)
+        if self._retiring:
+            await asyncio.wait(self._retiring)  # they go on where nobody waits any longer
 
     async def stop(self) -> None:
         """Let go of everything; calls still in flight are cut."""
         await self._lists.close()
         await self._keys.close()
         await self.upstream.close()
-        retiring = [asyncio.ensure_future(live.retire()) for live in self._live.values()]
+        retiring = [*self._retiring, *(asyncio.ensure_future(live.retire()) for live in self._live.values())]
         if retiring:
             await asyncio.wait(retiring, timeout=2)
         await self._admission.close()

@@ -258,6 +258,12 @@ class CallStream(HttpStream):
         yield SendHttp(ResponseProtocolError(self.stream_id, message, code), self.context.client)
         yield DropStream(self.stream_id)
 
+    def check_killed(self, emit_error_hook: bool) -> layer.CommandGenerator[bool]:
+        killed = yield from super().check_killed(emit_error_hook)
+        if killed and (delivery := self.delivery):
+            delivery.client_left()
+        return killed
+
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
         delivery = self.delivery
         if delivery is None or SOCKET in self.flow.metadata:

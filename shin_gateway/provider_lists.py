@@ -108,7 +108,8 @@ class ProviderLists:
     def _task(self, row: ProviderRow, dialect: str, path: str, policy: Policy) -> asyncio.Task[None] | None:
         shelf = self._shelf(row)
         if shelf.asking is None and time.monotonic() >= shelf.again:
-            shelf.asking = asyncio.create_task(self._fill(shelf, row, dialect, path, policy))
+            asking = asyncio.create_task(self._fill(shelf, row, dialect, path, policy))
+            shelf.asking = None if asking.done() else asking  # tasks are eager: it may have failed already
         return shelf.asking
 
     async def _fill(self, shelf: _Shelf, row: ProviderRow, dialect: str, path: str, policy: Policy) -> None:

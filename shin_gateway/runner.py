@@ -241,7 +241,7 @@ def _handle_signals(made: master.Master, worker: Worker, patience: float) -> Non
     async def drain() -> None:
         await made.addons.get("proxyserver").servers.update([])
         if not await _ended(made, worker, patience):
-            worker.gateway.upstream.cut()
+            worker.gateway.cut()
             await _ended(made, worker, CUT)
         made.shutdown()
 

@@ -5,6 +5,7 @@ Whether a stream has ended is what the dialect's last part says, not that the by
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from shin_gateway.dialects import Dialect
     from shin_gateway.dialects.base import Failure
     from shin_gateway.dialects.parts import Framer, Part
+
+log = logging.getLogger(__name__)
 
 MAX_DECODED_STREAM = 64 * 1024 * 1024
 """Bytes that a compressed stream may inflate to."""
@@ -203,9 +206,12 @@ class Stream:
     def close(self) -> None:
         self._ended = True
         self._source.close()
-        for stage in self._stages:
-            stage.close(self._complete)
-        self._stages = []
+        stages, self._stages = self._stages, []
+        for stage in stages:
+            try:
+                stage.close(self._complete)
+            except Exception:  # one's bug must not keep the others from the end
+                log.exception("an observer failed at the end of a stream")
 
 
 def _broken_by(refusal: Refusal) -> Broken:

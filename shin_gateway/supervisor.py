@@ -224,8 +224,10 @@ class Supervisor:
             child.keep()
 
     def _reload(self) -> None:
+        """One that starts reads what there is now anyhow."""
         for worker in self._workers:
-            worker.signal(signal.SIGHUP)
+            if worker.serves:
+                worker.signal(signal.SIGHUP)
 
     async def until_signal(self) -> None:
         await self._ended.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -128,7 +128,7 @@ def parse_money(value: Any) -> int:
         amount = Decimal(text) * BILLION
         if not amount.is_finite() or amount != amount.to_integral_value():
             raise ValueError
-    except (InvalidOperation, ValueError):
+    except (ArithmeticError, ValueError):
         raise ValueError(f"write dollars, like $20 or $0.50, not {value!r}") from None
     return _countable(int(amount), str(value))
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from shin_gateway import provider_lists
 from shin_gateway.config import Config
-from shin_gateway.provider_lists import _place
+from shin_gateway.errors import Unavailable
+from shin_gateway.outcome import Outcome
+from shin_gateway.provider_lists import ProviderLists, _place
 from shin_gateway.providers import Providers
 from shin_gateway.targets import lister
 
@@ -58,3 +65,22 @@ def test_rows_of_ones_own(settings: dict[str, object], place: tuple[str, str] | 
     row = Providers.load(Config.model_validate(written)).get("lab")
     assert row is not None
     assert _place(row) == place
+
+
+async def test_a_provider_that_refuses_at_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose key could not be fetched: a question that ended before it waited is none that is under way."""
+    monkeypatch.setattr(provider_lists, "AGAIN", 0.05)
+    asked: list[Any] = []
+
+    async def refuse(call: Any) -> Any:
+        asked.append(call)
+        raise Unavailable("no key")
+
+    row = Providers.load(Config.model_validate({"providers": {"lab": {"like": "ollama"}}})).get("lab")
+    assert row is not None
+    call: Any = SimpleNamespace(policy=SimpleNamespace(limits=SimpleNamespace(body=1)), outcome=Outcome())
+    lists = ProviderLists(refuse)
+    assert await lists.ask_all([row], call) == ["lab"]
+    await asyncio.sleep(0.1)
+    assert await lists.ask_all([row], call) == ["lab"]
+    assert len(asked) == 2

@@ -7,6 +7,7 @@ all of them in one atomic step (lua/enter.lua). Amounts are whole numbers: calls
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from shin_gateway.errors import Refusal
 if TYPE_CHECKING:
     from shin_gateway.call import Call
     from shin_gateway.outcome import Outcome
+
+log = logging.getLogger(__name__)
 
 SLOTS = 60
 """Into which a sliding window is divided: it is exact to a 60th of its length, and errs to the strict side."""
@@ -115,8 +118,14 @@ class Claim:
     """How the limit stood; None where nobody could be asked."""
 
     def came_to(self, call: Call, outcome: Outcome) -> int:
-        """What is settled: never less than nothing."""
-        return self.amount if self.truth is None else max(0, self.truth(call, outcome))
+        """What is settled: never less than nothing; what was reserved where nobody can tell."""
+        if self.truth is None:
+            return self.amount
+        try:
+            return max(0, self.truth(call, outcome))
+        except Exception:  # the other claims of the call are settled all the same
+            log.exception("what call %s came to cannot be told to %s", call.id, self.addon)
+            return self.amount
 
     def packed(self) -> tuple[int | float | str, ...]:
         kind, id, numbers, name = self.limit

@@ -80,6 +80,7 @@ async def _all(
     places = asyncio.Semaphore(AT_A_TIME)
 
     async def one(sending: Sending) -> tuple[Reply, Vectors]:
+        await asyncio.sleep(0)  # Python 3.12 cancels who waits for a group if one fails before it has waited
         async with places:
             reply = await forward(await _sent(call, dialect, sending))
             spent.add()

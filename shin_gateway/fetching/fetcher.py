@@ -95,6 +95,7 @@ class Fetcher:
 
         Raises Invalid or TooLarge that name `place`, the field of the client's call.
         """
+        await asyncio.sleep(0)  # see _all
         room = room or Room(self._limits.max_bytes)
         key = hashlib.sha256(f"{tenant}\0{kind}\0{url}".encode("utf-8", "surrogatepass")).digest()
         known = self._memory.get(key)
@@ -150,7 +151,8 @@ class Fetcher:
 
 
 async def _all(fetches: Sequence[Coroutine[Any, Any, Fetched]]) -> list[Fetched]:
-    """All of them, or the first error; then the others are cancelled."""
+    """All of them, or the first error; then the others are cancelled. None may fail before it has waited for anything:
+    tasks are eager, and Python 3.12 then cancels who waits for the group, later on."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in fetches]

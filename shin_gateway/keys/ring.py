@@ -106,7 +106,8 @@ class KeyRing:
                 return StoreError("too many keys are being looked up")
             task = self._looking[name] = asyncio.create_task(self._fetch(name))
             task.add_done_callback(lambda _: self._looking.pop(name, None))
-        return await asyncio.shield(task)  # one of them may leave
+        await asyncio.wait([task])  # one of them may leave
+        return StoreError("the gateway is shutting down") if task.cancelled() else task.result()
 
     async def _fetch(self, name: str) -> Looked:
         epoch, changes = self._epoch, self._changes

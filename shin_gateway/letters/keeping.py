@@ -18,6 +18,7 @@ from shin_gateway.letters.letter import REPLAY, Content, headers_of, is_dead, le
 from shin_gateway.letters.shelf import Shelf
 from shin_gateway.sealing import master_key
 from shin_gateway.stores.errors import StoreError
+from shin_gateway.stores.outage import Outage
 from shin_gateway.stores.state import StateStore
 from shin_gateway.units import Duration, Size
 
@@ -50,6 +51,7 @@ class Letters:
         self._settings = settings
         self._shelf: Shelf | None = None
         self._writing = 0
+        self._outage = Outage("calls that failed cannot be kept")
 
     async def start(self) -> None:
         """Raises Unusable where there is no master key to rely on."""
@@ -80,8 +82,9 @@ class Letters:
             sealed = await asyncio.to_thread(self._shelf.sealed, call.id, content)
             settings = self._settings
             await self._shelf.put(about, sealed, settings.ttl, settings.most, settings.size)
+            self._outage.answered()
         except StoreError as error:
-            log.warning("call %s could not be kept: %s", call.id, error)
+            self._outage.failed(error)
         finally:
             self._writing -= 1
 

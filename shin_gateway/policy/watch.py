@@ -52,8 +52,7 @@ class PolicyWatcher:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def reload(self) -> bool:
         """Load now (SIGHUP). False when the files are wrong and the last good policies stay."""
@@ -64,6 +63,9 @@ class PolicyWatcher:
                 policies = await asyncio.to_thread(load_policies, self._dirs, self._registry, self._base)
             except PolicyErrors as error:
                 return _kept(f"policies are wrong:\n{error}")
+            except Exception:  # whatever somebody has written, the next version is looked at too
+                log.exception("policies could not be read")
+                return _kept("policies cannot be read")
             return await self._swap(policies)
 
     async def _swap(self, policies: PolicySet) -> bool:

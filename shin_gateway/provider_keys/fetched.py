@@ -127,9 +127,10 @@ class FetchedToken(FetchedSecret):
         if self._next is not None:
             self._next.cancel()
         context = Context()  # it belongs to no call
-        self._fetching = asyncio.get_running_loop().create_task(
+        fetching = asyncio.get_running_loop().create_task(
             self._fetch(), name=f"token for {self._provider}", context=context
         )
+        self._fetching = None if fetching.done() else fetching  # tasks are eager: it may have failed already
 
     async def _fetch(self) -> None:
         began = time.monotonic()

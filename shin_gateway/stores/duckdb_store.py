@@ -108,6 +108,7 @@ class DuckDBAnalytics:
                 return await asyncio.shield(future)
         except TimeoutError:
             self._db.interrupt()
+            future.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise StoreTimeout(f"analytics ({self._path}) took longer than {_TIMEOUT:.0f} s") from None
         except (duckdb.DataError, duckdb.ConversionException) as error:
             raise RowsRejected(f"analytics ({self._path}): {_first_line(error)}") from None

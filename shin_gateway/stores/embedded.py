@@ -125,12 +125,12 @@ class EmbeddedState:
         """Start a server again whenever the one in use is gone, ours or not; sync ours. Runs until cancelled."""
         pause = _POLL
         while True:
-            await self._gone()
-            logger.warning("the embedded state store is gone; starting it again")
             try:
+                await self._gone()
+                logger.warning("the embedded state store is gone; starting it again")
                 await self.ensure()
                 pause = _POLL
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 logger.error("%s", error)
                 pause = min(max(pause * 2, 0.5), 30.0)
             await asyncio.sleep(pause)

@@ -218,7 +218,7 @@ async def tail(state: StateStore, start: str = "$") -> AsyncIterator[CallRow]:
     """
     last = await _newest(state) if start == "$" else start.encode()
     while True:
-        reply = await state.run_alone("XREAD", "COUNT", 500, "BLOCK", 5000, "STREAMS", STREAM, last, timeout=None)
+        reply = await state.run_alone("XREAD", "COUNT", 500, "BLOCK", 5000, "STREAMS", STREAM, last, timeout=10)
         entries = next(iter(reply.values())) if reply else []
         for id, fields in entries:
             last = id

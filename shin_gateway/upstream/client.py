@@ -18,11 +18,11 @@ from yarl import URL
 from shin_gateway.call import Call
 from shin_gateway.call_keys import unmentioned
 from shin_gateway.dialects.parts import MAX_PART
-from shin_gateway.errors import TooLarge, Unavailable, Unsupported, UpstreamTimeout
+from shin_gateway.errors import TooLarge, Unsupported, UpstreamTimeout, shutting_down
 from shin_gateway.outcome import Timings
 from shin_gateway.provider_keys.grants import Form
 from shin_gateway.reply import Reply
-from shin_gateway.upstream.exchange import SHUTTING_DOWN, Attempt, Exchange, framer_of, streamed, whole
+from shin_gateway.upstream.exchange import Attempt, Exchange, framer_of, streamed, whole
 from shin_gateway.upstream.failures import as_refusals
 from shin_gateway.upstream.handshakes import keep_refusal
 from shin_gateway.upstream.options import UpstreamOptions
@@ -49,6 +49,7 @@ class Upstream:
         self._sockets: aiohttp.ClientSession | None = None
         """On the same connections; for WebSockets."""
         self._exchanges: set[Attempt] = set()
+        self._is_cut = False
         self.declines: dict[str, float] = {}
         """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
 
@@ -63,7 +64,8 @@ class Upstream:
                 await session.close()
 
     def cut(self) -> None:
-        """Break off whatever is under way: clients are told that the gateway is shutting down."""
+        """Break off whatever is under way, and begin nothing: clients are told that the gateway is shutting down."""
+        self._is_cut = True
         for exchange in list(self._exchanges):
             exchange.cut()
 
@@ -74,6 +76,8 @@ class Upstream:
             raise Unsupported(
                 f"The model speaks {call.target.dialect}: the policy lacks the addon translate.", code="untranslated"
             )
+        if self._is_cut:
+            raise shutting_down()
         if call.detour is not None and (reply := await call.detour(call)) is not None:
             return reply
         call.outcome.attempts += 1
@@ -85,7 +89,7 @@ class Upstream:
         except BaseException as error:
             exchange.close()
             if exchange.is_cut and isinstance(error, UpstreamTimeout):
-                raise Unavailable("The gateway is shutting down.", code=SHUTTING_DOWN) from None
+                raise shutting_down() from None
             raise
         finally:
             call.outcome.timings.upstream += time.perf_counter() - started

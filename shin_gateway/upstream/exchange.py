@@ -19,7 +19,7 @@ from shin_gateway import encodings
 from shin_gateway.call import Call
 from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import Framer, Part
-from shin_gateway.errors import Invalid, TooLarge, UpstreamFailed
+from shin_gateway.errors import SHUTTING_DOWN, Invalid, Refusal, TooLarge, UpstreamFailed
 from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Reply
 from shin_gateway.stream import MAX_DECODED_STREAM, Broken
@@ -28,8 +28,7 @@ from shin_gateway.upstream.sending import HOP_BY_HOP
 WHOLE_LIMIT = 64 * 1024 * 1024
 """Bytes of a whole reply that are gathered before they are sent on; a longer one is passed on as it arrives."""
 
-SHUTTING_DOWN = "shutting_down"
-"""Code and cause of calls that `cut` ends."""
+_TALKS = frozenset({"chat", "complete", "respond"})
 
 SILENCE = 15.0
 """Seconds without a part after which the client may be sent a sign of life."""
@@ -151,8 +150,22 @@ async def whole(call: Call, exchange: Exchange) -> Reply:
         chunk = await exchange.read_ahead()
         gathered += len(chunk)
         if not chunk:
-            return exchange.reply(call, body=b"".join(exchange.ready))
+            return exchange.reply(call, body=_something(call, answer, b"".join(exchange.ready)))
     return exchange.reply(call)
+
+
+def _something(call: Call, answer: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """A whole body. Raises UpstreamFailed for nothing where a stream was asked for: clients take it for the end of one."""
+    if not body and answer.status == 200 and call.kind in _TALKS and _wants_stream(call):
+        raise UpstreamFailed("The upstream's reply is empty.", code="upstream_empty")
+    return body
+
+
+def _wants_stream(call: Call) -> bool:
+    try:
+        return call.stream
+    except Refusal:  # the call is malformed, and was sent on all the same
+        return False
 
 
 def _is_raw(call: Call, answer: aiohttp.ClientResponse) -> bool:

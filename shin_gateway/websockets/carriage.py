@@ -39,11 +39,14 @@ PING = 30.0
 """Seconds between two pings, so that nothing on the way takes the connection for dead."""
 GONE = 2.5 * PING
 """Seconds of silence after which a client that was pinged is taken for gone."""
+STALLED = 300.0
+"""Seconds for which a client may read nothing of what is there for it."""
 LINGER = 2.0
 """Seconds that a stream may stay open after its last event."""
 
 NORMAL, GOING_AWAY, POLICY, INTERNAL, RESTART = 1000, 1001, 1008, 1011, 1012
 """Close codes (RFC 6455 §7.4.1; 1012 from the IANA registry)."""
+UNREAD = "The client does not read."
 
 
 class Client(Protocol):
@@ -228,7 +231,7 @@ class Carriage:
         call.refusal = call.refusal or turn.refusal
         call.note(carrier="websocket", **({"prewarm": "true"} if create.warm else {}))
         call.detour = turn.detour(lane.upward)
-        await self._deliver(turn, Delivery(call, live.answer))
+        await self._deliver(turn, Delivery(call, live.take(call)))
 
     async def _deliver(self, turn: Turn, delivery: Delivery) -> None:
         self._running.add(delivery)
@@ -258,10 +261,10 @@ class Carriage:
             if turn.ended:
                 await self._drain(delivery)
                 return
-        if not self._over.is_set():
-            await self._send(turn.broken(delivery.call))
         if delivery.call.outcome.cause == "client_stalled":
-            self.close(POLICY, "The client does not read.")
+            self.close(POLICY, UNREAD)
+        elif not self._over.is_set():
+            await self._send(turn.broken(delivery.call))
 
     async def _parts(self, delivery: Delivery) -> AsyncIterator[bytes]:
         assert self._client is not None
@@ -279,7 +282,11 @@ class Carriage:
         """Once there is room: what a client does not read must not gather here."""
         assert self._client is not None
         if (full := self._client.room()) is not None:
-            await full
+            try:
+                async with asyncio.timeout(STALLED):
+                    await full
+            except TimeoutError:
+                self.close(POLICY, UNREAD)
         if not self._over.is_set():
             await self._client.send(messages)
 

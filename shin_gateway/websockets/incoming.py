@@ -7,8 +7,9 @@ import time
 from contextlib import suppress
 
 from shin_gateway.call import Call
+from shin_gateway.errors import SHUTTING_DOWN
 from shin_gateway.stream import Broken
-from shin_gateway.upstream import SHUTTING_DOWN, SILENCE
+from shin_gateway.upstream import SILENCE
 from shin_gateway.websockets.carriage import GOING_AWAY, INTERNAL, NORMAL
 from shin_gateway.websockets.provider_socket import NO_CODE, Closed, ProviderSocket
 

@@ -18,12 +18,12 @@ from multidict import CIMultiDict
 
 from shin_gateway.call import Call
 from shin_gateway.dialects.sse import SseFramer
-from shin_gateway.errors import UpstreamFailed, UpstreamTimeout
+from shin_gateway.errors import SHUTTING_DOWN, UpstreamFailed, UpstreamTimeout
 from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
 from shin_gateway.targets import Target
-from shin_gateway.upstream import HOP_BY_HOP, SHUTTING_DOWN, SILENCE, Upstream
+from shin_gateway.upstream import HOP_BY_HOP, SILENCE, Upstream
 from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets import frames
 from shin_gateway.websockets.frames import Create

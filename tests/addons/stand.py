@@ -103,26 +103,32 @@ class Stand:
     def __init__(self, provider: FakeProvider, state: StateStore, folder: Path, addons: list[Path]) -> None:
         self.provider = provider
         self.state = state
-        self._policies = folder / "policies"
-        self._policies.mkdir(exist_ok=True)
+        self.policies = folder / "policies"
+        self.policies.mkdir(exist_ok=True)
         self._addons = addons
         self.gateway: Gateway
 
     async def start(self, addons: str, more: str = "", **config: Any) -> None:
         """`addons`: lines of YAML. `more`: other keys of the policy. `config`: keys of shin.yaml."""
         lines = "".join(f"  {line}\n" for line in addons.splitlines())
-        (self._policies / "gateway.yaml").write_text(f"hosts: [gateway]\naddons:\n{lines}{more}\n")
+        (self.policies / "gateway.yaml").write_text(f"hosts: [gateway]\naddons:\n{lines}{more}\n")
         keys = {"api_key": "env:SHIN_TEST_KEY"}
         rows = {"openai": "/v1", "anthropic": "", "gemini": "", "openrouter": "/api/v1", "ollama": "/v1"}
         providers = {name: {"base_url": self.provider.url + path, **keys} for name, path in rows.items()}
         self.gateway = Gateway(
             config=Config.model_validate({"providers": providers, **config}),
             registry=Registry.load(self._addons),
-            policy_dirs=[self._policies],
+            policy_dirs=[self.policies],
             state=self.state,
             upstream=Upstream(UpstreamOptions()),
         )
         await self.gateway.start()
+
+    def add(self, file: Path, source: str) -> None:
+        """An addon of the test's own, in a folder of its own. Before `start`."""
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source)
+        self._addons = [*self._addons, file.parent]
 
     async def stop(self) -> None:
         if hasattr(self, "gateway"):
@@ -147,7 +153,7 @@ class Stand:
             method=method, headers=sent, arrival=arrival, host="gateway", policy=live.policy, raw_body=raw,
             caller=Caller(caller, "user"),
         )  # fmt: skip
-        return Delivery(call, live.answer)
+        return Delivery(call, live.take(call))
 
     async def begin(self, body: Any, path: str = CHAT, **how: Any) -> Asked:
         """The call with its head answered, nothing of a stream read yet."""

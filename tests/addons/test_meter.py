@@ -289,3 +289,24 @@ def test_a_long_stream_is_kept_in_bounds() -> None:
     (text,) = said.texts()
     assert len(text) < KEPT
     assert len(text.split()) * said.scale == pytest.approx(rounds, rel=0.01)
+
+
+@pytest.mark.parametrize(("then", "spent"), [(Answer(tokens=Tokens(1000, 500)), 1000), (Answer(status=400), None)])
+async def test_an_attempt_that_brought_nonsense_counts_for_nothing(
+    stand: Stand, provider: FakeProvider, then: Answer, spent: int | None
+) -> None:
+    """What the last one used is what the call did."""
+    await stand.start("meter: on\nretry: {first_wait: 1ms}\ntranslate: on")
+    provider.script(Answer(body=b"}{"), then)
+    asked = await stand.ask({**chat(), "model": "claude-sonnet-4-5"})
+    await stand.settled()
+    assert asked.outcome.attempts == 2
+    assert (asked.outcome.usage.input if asked.outcome.usage else None) == spent
+
+
+async def test_nothing_is_no_stream(stand: Stand, provider: FakeProvider) -> None:
+    """A client takes it for the end of one."""
+    await stand.start("meter: on\nretry: {first_wait: 1ms}")
+    provider.script(Answer(body=b""), Answer(text="Hello"))
+    asked = await stand.ask(chat(stream=True))
+    assert asked.outcome.attempts == 2 and b"Hello" in asked.body

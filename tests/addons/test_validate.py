@@ -12,8 +12,8 @@ from tests.addons.stand import CHAT, COMPLETIONS, EMBEDDINGS, GEMINI, MESSAGES, 
 from tests.provider import FakeProvider
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    (CHAT, chat() | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
-     'messages[0].content[0].image_url: should be an object with "url", not a string.'),
+    (CHAT, chat() | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": 1}]}]},
+     'messages[0].content[0].image_url: should be a string or an object with "url", not a number.'),
     (COMPLETIONS, {"model": "gpt-3.5-turbo-instruct", "prompt": {}},
      "prompt: should be a string or a list, not an object."),
     (EMBEDDINGS, {"model": "text-embedding-3-small", "input": {}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -77,7 +78,11 @@ async def test_it_serves_and_says_what_and_where(run: Shin) -> None:
 
 async def until_ready(one: Shin, workers: int = 1) -> None:
     async with asyncio.timeout(20):
-        while (found := await one.admin("/health/ready")).status_code != 200 or found.json()["workers"] != workers:
+        while True:
+            with contextlib.suppress(httpx2.TransportError):  # it may have been killed a moment ago
+                found = await one.admin("/health/ready")
+                if found.status_code == 200 and found.json()["workers"] == workers:
+                    return
             await asyncio.sleep(0.1)
 
 

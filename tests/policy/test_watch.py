@@ -90,6 +90,16 @@ async def test_a_change_that_does_not_start_keeps_what_was(
     assert (await seen.next()).find("b.example")
 
 
+@pytest.mark.parametrize("bad", ['["\\ud800"]', "[x]\naddons: {budget: {limit: $1e999999999/day}}"])
+async def test_whatever_is_written_the_next_change_is_seen(
+    watcher: PolicyWatcher, write: Write, seen: Seen, caplog: pytest.LogCaptureFixture, bad: str
+) -> None:
+    write("policies/a.yaml", f"hosts: {bad}\n")
+    await until_logged(caplog, "last good policies stay in force")
+    write("policies/a.yaml", "hosts: [c.example]\n")
+    assert (await seen.next()).find("c.example")
+
+
 async def test_a_touched_file_is_no_change(watcher: PolicyWatcher, seen: Seen) -> None:
     os.utime("policies/a.yaml", (1, 1))
     assert await watcher.reload()

@@ -319,3 +319,15 @@ async def test_nothing_is_logged_when_all_is_well(
     with caplog.at_level(logging.DEBUG, "shin_gateway"):
         await token.ready()
     assert not caplog.records
+
+
+async def test_a_secret_that_comes_later(upstream: Upstream, server: TokenServer, tmp_path: Path) -> None:
+    """As where a file is deleted and written again: a fetch that fails at once is no fetch under way."""
+    secret = tmp_path / "secret"
+    token = make(upstream, server.url, client_secret=f"file:{secret}")
+    with pytest.raises(Unavailable):
+        await token.ready()
+    secret.write_text(SECRET)
+    await token.ready()
+    assert token.read()
+    token.close()

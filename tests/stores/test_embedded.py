@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -282,3 +284,34 @@ def _process(home: Path, then: str, binary: Path | None = None) -> subprocess.Po
     code += f"    embedded = EmbeddedState(Path({str(home)!r}), server={server})\n    await embedded.ensure()\n"
     code += textwrap.indent(then, "    ") + "\nasyncio.run(main())\n"
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+async def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a restart: it is watched over all the same, and restarted the next time."""
+    embedded = EmbeddedState(tmp_path)
+    await embedded.ensure()
+    watching = asyncio.create_task(embedded.watch())
+    tried = asyncio.Event()
+
+    def full(*_: object, **__: object) -> int:
+        tried.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", full)
+            assert embedded._process is not None
+            embedded._process.kill()
+            await asyncio.wait_for(tried.wait(), 10)
+            await asyncio.sleep(0.1)
+        assert not watching.done()
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(StoreError):
+                    await (await StateStore.connect(embedded.url)).close()
+                    break
+                await asyncio.sleep(0.1)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await embedded.stop()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterable
+from typing import Any
 
+import pytest
+
+from shin_gateway.websockets import carriage as carriages
 from shin_gateway.websockets.carriage import POLICY, Carriage
 from shin_gateway.websockets.history import History
 
@@ -48,3 +54,37 @@ def test_items_count_beside_their_bytes() -> None:
     history = History(limit=8_000)
     history.keep("many", [b"1"] * 1_000)
     assert len(history._contexts) == 0
+
+
+class Deaf:
+    """Takes one message and reads no more."""
+
+    silence = 0.0
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = 0
+
+    def room(self) -> Any:
+        return asyncio.Event().wait() if self.sent else None
+
+    async def send(self, messages: Iterable[bytes]) -> None:
+        self.sent += messages
+
+    async def ping(self) -> None:
+        pass
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = code
+
+
+async def test_who_reads_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carriages, "STALLED", 0.1)
+    one, client = carriage(limit=10_000), Deaf()
+    serving = asyncio.create_task(one.serve(client))
+    await asyncio.sleep(0)
+    await one._send([b"one"])
+    await one._send([b"two"])
+    async with asyncio.timeout(5):
+        await serving
+    assert (client.sent, client.closed) == ([b"one"], POLICY)
