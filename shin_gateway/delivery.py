@@ -141,7 +141,7 @@ class Delivery:
         self._finish("completed", "")
 
     async def _unless_left[T](self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await `work` in the hook's own task, which may be cancelled by `client_left` and `turn_away` without its end."""
+        """Await `work` in the hook's own task, which `client_left` and `turn_away` cancel without killing the hook."""
         task = self._waiting = asyncio.current_task()
         assert task is not None
         try:

@@ -155,7 +155,7 @@ async def whole(call: Call, exchange: Exchange) -> Reply:
 
 
 def _something(call: Call, answer: aiohttp.ClientResponse, body: bytes) -> bytes:
-    """A whole body. Raises UpstreamFailed for nothing where a stream was asked for: clients take it for the end of one."""
+    """A whole body. Raises UpstreamFailed for nothing where a stream was asked for: clients take it for its end."""
     if not body and answer.status == 200 and call.kind in _TALKS and _wants_stream(call):
         raise UpstreamFailed("The upstream's reply is empty.", code="upstream_empty")
     return body
