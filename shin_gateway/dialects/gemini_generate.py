@@ -57,6 +57,9 @@ _REPLY = (
     *_contents("candidates.*.content"),
     "candidates.*.groundingMetadata.webSearchQueries.*",
     "candidates.*.groundingMetadata.groundingSupports.*.segment.text",
+    "candidates.*.groundingMetadata.groundingChunks.*.retrievedContext.text",
+    "candidates.*.groundingMetadata.groundingChunks.*.retrievedContext.ragChunk.text",
+    "candidates.*.groundingMetadata.groundingChunks.*.maps.text",
 )
 
 

@@ -226,9 +226,51 @@ def failure_from(error: dict[str, Any], *statuses: object) -> Failure:
     return Failure(
         status=status,
         type=words[-1] if words else "server_error",
-        message=str(error.get("message") or "The provider reported an error."),
+        message=reason_of(error) or str(error.get("message") or "The provider reported an error."),
         retryable=is_retryable(status) and not _HOPELESS.intersection(words),
     )
+
+
+_WORDS = ("error", "errors", "message", "detail", "msg", "title")
+_LONGEST = 2000
+"""Characters of a reason that is text of any kind, a page even."""
+
+
+def words_in(value: Any, depth: int = 4) -> str:
+    """The words in an error, as deep as any server puts them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value:
+        return words_in(value[0], depth - 1) if depth else ""
+    if not isinstance(value, dict) or not depth:
+        return ""
+    text = reason_of(value, depth - 1) or next(
+        (text for name in _WORDS if (text := words_in(value.get(name), depth - 1))), ""
+    )
+    place = value.get("loc")  # FastAPI's, of the field
+    steps = [str(step) for step in place if isinstance(step, str | int)] if isinstance(place, list) else []
+    return f"{'.'.join(steps)}: {text}" if steps else text
+
+
+def reason_of(error: dict[str, Any], depth: int = 3) -> str:
+    """What the provider behind OpenRouter said, whose own message is "Provider returned error" whatever it was."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not raw or not isinstance(raw, str | dict):
+        return ""
+    if isinstance(raw, dict):
+        return words_in(raw, depth)[:_LONGEST]
+    found = _decoded(raw)
+    said = words_in(found) if found is not None else f"{error.get('message') or 'The provider said'}: {raw.strip()}"
+    return said[:_LONGEST]
+
+
+def _decoded(raw: str) -> Any:
+    """An error's JSON; None for text of another kind."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _status_in(*values: object) -> int | None:

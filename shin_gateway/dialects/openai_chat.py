@@ -1,8 +1,8 @@
 """OpenAI Chat Completions, and every server that is compatible with it.
 
 Beyond OpenAI's own fields: `reasoning_content` (DeepSeek, Qwen, Moonshot), `reasoning` and
-`reasoning_details` (OpenRouter, Groq), contents as lists with `thinking` (Mistral), arguments as
-objects (Ollama).
+`reasoning_details` (OpenRouter, Groq), contents as lists with `thinking` and, where tools ran at
+the provider, `messages` in place of `message` (Mistral), arguments as objects (Ollama).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 class OpenAIChat(OpenAI):
     name = "openai.chat"
     call_paths = paths((*_under("messages.*"), "prediction.content", "prediction.content.*.text"))
-    reply_paths = paths(_under("choices.*.message"))
+    reply_paths = paths((*_under("choices.*.message"), *_under("choices.*.messages.*")))
     event_paths = paths((*_under("choices.*.delta"), *_under("choices.*.message")))
 
     def see(self, event: dict[str, Any], slots: list[Slot]) -> View:

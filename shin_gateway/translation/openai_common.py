@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from shin_gateway.dialects.base import Failure, is_retryable
-from shin_gateway.dialects.openai import failure_of
+from shin_gateway.dialects.openai import failure_of, words_in
 from shin_gateway.errors import Invalid
 from shin_gateway.translation.losses import Losses
 
@@ -157,8 +157,8 @@ def read_error(body: Any, status: int) -> Failure:
     """The error in a whole reply of one of OpenAI's APIs, or of a server that is compatible. Never raises.
 
     Known shapes: `{"error": {message, type, param, code}}`, the same inside a list (Gemini's compatible API),
-    `{"error": "…"}` (Ollama, xAI), `{"detail": …}` (FastAPI), `{"object": "error", message}` (vLLM; with Mistral's
-    message an object), `{"message": …}`, `{"errors": […]}`.
+    `{"error": {message, metadata: {raw}}}` (OpenRouter), `{"error": "…"}` (Ollama, xAI), `{"detail": …}` (FastAPI),
+    `{"object": "error", message}` (vLLM; with Mistral's message an object), `{"message": …}`, `{"errors": […]}`.
     """
     if isinstance(body, list) and body:
         body = body[0]
@@ -168,21 +168,4 @@ def read_error(body: Any, status: int) -> Failure:
     if found is not None:
         kind = kind if found.type == "server_error" or found.type.isdigit() else found.type
         retryable = retryable and found.retryable
-    return Failure(status, kind, _message(body, 4) or f"The provider answered with status {status}.", retryable)
-
-
-def _message(value: Any, depth: int) -> str:
-    """The words in an error, as deep as any server puts them."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value:
-        return _message(value[0], depth - 1) if depth else ""
-    if not isinstance(value, dict) or not depth:
-        return ""
-    text = next((text for name in _WORDS if (text := _message(value.get(name), depth - 1))), "")
-    place = value.get("loc")  # FastAPI's, of the field
-    steps = [str(step) for step in place if isinstance(step, str | int)] if isinstance(place, list) else []
-    return f"{'.'.join(steps)}: {text}" if steps else text
-
-
-_WORDS = ("error", "errors", "message", "detail", "msg", "title")
+    return Failure(status, kind, words_in(body) or f"The provider answered with status {status}.", retryable)

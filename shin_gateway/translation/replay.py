@@ -23,6 +23,8 @@ def events(answer: Answer) -> Iterator[Event]:
     yield Began(answer.id, answer.model, answer.created, answer.usage, answer.service_tier)
     for number, choice in enumerate(answer.choices):
         yield from _choice(number, choice)
+    if not answer.choices and not answer.blocked:  # as the whole replies say it
+        yield Finished(0, "filtered")
     if answer.usage is not None:
         yield UsageTold(answer.usage)
     yield Ended(answer.blocked)

@@ -15,6 +15,7 @@ from shin_gateway.validation.forms import folder
 _ANY: Schema = {}
 _STRING: Schema = {"type": "string"}
 _BOOLEAN: Schema = {"type": "boolean"}
+_ARGUMENTS: Schema = {"anyOf": [_STRING, {"type": "object", "additionalProperties": _ANY}]}
 
 _NOT_REQUIRED = {
     # Named by the path, or by a stored prompt; the head of a call says when it is missing.
@@ -26,6 +27,10 @@ _NOT_REQUIRED = {
     },
     "AdditionalTools": {"role"},
     "ResponseFunctionWebSearchParam": {"action"},
+    # Mistral's clients leave it out, and so do its replies, which are handed back.
+    "ChatCompletionFunctionToolParam": {"type"},
+    "ChatCompletionMessageFunctionToolCallParam": {"type"},
+    "ChatCompletionNamedToolChoiceParam": {"type"},
 }  # fmt: skip
 """Fields that the types require and providers do not: by "" for bodies, dialect, or type."""
 _STILL_REQUIRED = frozenset({"ItemReference", "ResponseConversationParamParam", "ResponsePromptParam"})
@@ -44,8 +49,14 @@ _ALSO: dict[tuple[str, str], Schema] = {
     ("openai.chat", "ChatCompletionAssistantMessageParam"): {
         "annotations": _ANY, "reasoning": _ANY, "reasoning_content": _ANY, "reasoning_details": _ANY,
     },
+    # Mistral, Ollama and others take a URL alone, and arguments as the object that they are.
+    ("openai.chat", "ChatCompletionContentPartImageParam"): {
+        "image_url": {"anyOf": [_STRING, {"$ref": "#/$defs/ImageURL"}]},
+    },
+    ("openai.chat", "Function"): {"arguments": _ARGUMENTS},
+    ("openai.chat", "FunctionCall"): {"arguments": _ARGUMENTS},
 }  # fmt: skip
-"""Fields that the types do not have, by dialect and form or type."""
+"""Fields that the types do not have, or not with all that is taken, by dialect and form or type."""
 
 
 def _openai_chat() -> dict[str, Any]:

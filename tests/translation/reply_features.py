@@ -58,6 +58,11 @@ def _finish(answer: Answer) -> object:
     return [choice.finish for choice in answer.choices]
 
 
+def _sound(answer: Answer) -> object:
+    """What is heard, else what is read of it."""
+    return [part.data for part in _parts(answer, Media) if part.kind == "audio"] or _text(answer)
+
+
 def _usage(*names: str) -> Callable[[Answer], object]:
     return lambda answer: [getattr(answer.usage, name, None) for name in names]
 
@@ -184,6 +189,9 @@ REPLY_FEATURES: tuple[ReplyFeature, ...] = (
         RESPONSES: _responses({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PNG,
                                "output_format": "png"}),
         GEMINI: _gemini({"inlineData": {"mimeType": "image/png", "data": PNG}})}),
+    ReplyFeature("sound", _sound, {
+        CHAT: _chat(content=None, audio={"id": "audio_1", "data": "UklGRg==", "transcript": "Yes.", "expires_at": 9}),
+        GEMINI: _gemini({"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}})}),
     ReplyFeature("service tier", lambda answer: answer.service_tier, {
         CHAT: {**_chat(), "service_tier": "flex"}, RESPONSES: _responses(service_tier="flex")}),
 )  # fmt: skip

@@ -112,7 +112,12 @@ _LONGEST = 4000
 
 
 def read_error(body: Any, status: int) -> Failure:
-    """`{"type": "error", "error": {type, message}}`, or what a server that is only alike has. Never raises."""
+    """`{"type": "error", "error": {type, message}}`, or what a server that is only alike has. Never raises.
+
+    Vertex's own errors, of a stream, come in a list.
+    """
+    if isinstance(body, list) and body:
+        body = body[0]
     found = body.get("error") if isinstance(body, dict) else None
     if isinstance(found, dict):
         kind, message = word_of(found, "type"), word_of(found, "message")
@@ -135,7 +140,7 @@ def read_event_error(event: Json) -> Failure:
 
 
 def write_reply(answer: Answer, origin: Origin, losses: Losses) -> Json:
-    choice = answer.choices[0] if answer.choices else Choice(finish="filtered" if answer.blocked else "stop")
+    choice = answer.choices[0] if answer.choices else Choice(finish="filtered")
     if len(answer.choices) > 1:
         losses.soften("n")
     content: list[Json] = []
@@ -256,7 +261,7 @@ def tool_seal(part: ToolUse) -> list[Json]:
 
 def _input(part: ToolUse) -> Json:
     """What the model wrote, as an object: anything else under the name that the writer of calls takes it from."""
-    if not part.arguments or part.arguments.isspace():
+    if not part.arguments or (part.arguments.isspace() and not part.custom):
         return {}
     try:
         found = part.arguments if part.custom else msgspec.json.decode(part.arguments)

@@ -44,6 +44,8 @@ _TEXT = b'"text_delta","text"'
 _THINKING = b'"thinking_delta","thinking"'
 _INPUT = b'"input_json_delta","partial_json"'
 _SIGNATURE = b'"signature_delta","signature"'
+_FREE, _FREE_END = '{"input":"', '"}'
+"""What stands around a free-form input, which this API has only as an object."""
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 _END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -62,16 +64,30 @@ def _json(value: object) -> bytes:
 class _Block:
     """A part, from when it opens until its block has been written."""
 
-    __slots__ = ("cited", "closed", "kind", "part", "pieces", "seal", "started")
+    __slots__ = ("cited", "closed", "in_input", "is_free", "kind", "part", "pieces", "seal", "started")
 
     def __init__(self, part: AnyPart) -> None:
         self.part = part
         self.kind = _kind_of(part)
-        self.started = self.closed = False
+        self.is_free = isinstance(part, ToolUse) and part.custom
+        self.started = self.closed = self.in_input = False
         self.pieces: list[str] = []
         """What came while another block was open, or before this one could start."""
         self.cited: list[Citation] = list(part.citations) if isinstance(part, Text) else []
         self.seal: list[str] = []
+
+    def delta(self, index: int) -> bytes:
+        """What has come, as a piece of the block."""
+        text, self.pieces = "".join(self.pieces), []
+        if self.is_free:
+            head = "" if self.in_input else _FREE
+            self.in_input = True
+            text = head + _json(text)[1:-1].decode()
+        return _DELTA % (index, self.kind, _json(text))
+
+    def rest(self, index: int) -> bytes:
+        """What its input still lacks at the end."""
+        return _DELTA % (index, self.kind, _json(_FREE_END)) if self.in_input else b""
 
 
 def _kind_of(part: AnyPart) -> bytes:
@@ -151,6 +167,8 @@ class Writer:
         block = self._blocks[event.at] = _Block(event.part)
         if isinstance(event.part, ToolUse | Refused):
             self._seen.append(event.part)
+        elif isinstance(event.part, Media):
+            self._losses.soften(f"content.{event.part.kind}")
         if text := _opening_text(event.part):
             block.pieces.append(text)
         return self._advance() if len(self._blocks) == 1 else b""
@@ -159,10 +177,10 @@ class Writer:
         block = self._blocks.get(event.at) if event.choice == 0 else None
         if block is None or block.closed or not event.text:
             return b""
-        if block.started and not block.pieces:  # only the first is started, and nothing of it waits
-            return _DELTA % (self._index, block.kind, _json(event.text))
         if isinstance(block.part, Media):
             return b""  # its data, which has no place here
+        if block.started and not block.pieces and not block.is_free:  # only the first is started, and nothing waits
+            return _DELTA % (self._index, block.kind, _json(event.text))
         block.pieces.append(event.text)
         return self._advance()
 
@@ -207,9 +225,7 @@ class Writer:
         if not block.started:
             return
         if block.pieces:
-            text = "".join(block.pieces)
-            block.pieces = []
-            out.append(_DELTA % (self._index, block.kind, _json(text)))
+            out.append(block.delta(self._index))
         if block.cited:
             self._cite(block, out)
 
@@ -258,6 +274,7 @@ class Writer:
         elif isinstance(part, Reasoning):
             self._sign(part, block, out)
         elif block.started:
+            out.append(block.rest(self._index))
             self._end_block(out)
         if block.seal:
             self._carry_seal(block, out)

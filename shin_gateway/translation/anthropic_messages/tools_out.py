@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from shin_gateway.translation import custom_tools, names
+from shin_gateway.translation import custom_tools, mcp, names
 from shin_gateway.translation.anthropic_messages import schemas
 from shin_gateway.translation.anthropic_messages.blocks_out import Blocks
 from shin_gateway.translation.anthropic_messages.cards import Card
 from shin_gateway.translation.anthropic_messages.names import ORIGIN, Json, dumps
 from shin_gateway.translation.anthropic_messages.turns import LONGEST_NAME
-from shin_gateway.translation.form import BuiltinTool, Chat, OutputFormat, Tool
+from shin_gateway.translation.choices import hosted
+from shin_gateway.translation.form import BuiltinTool, Chat, OutputFormat, Tool, ToolChoice
 from shin_gateway.translation.losses import Losses
 
 
@@ -97,22 +98,22 @@ def _mcp(tool: BuiltinTool, tools: list[Json], losses: Losses, body: Json) -> No
     if tool.origin == ORIGIN:
         body.setdefault("mcp_servers", []).append(tool.raw)
         return
-    name, url = tool.raw.get("server_label"), tool.raw.get("server_url")
-    if not isinstance(name, str) or not isinstance(url, str):
+    found = mcp.from_openai(tool.raw, losses)
+    if found is None:
         losses.drop("tools.mcp")
         return
-    server: Json = {"type": "url", "name": name, "url": url}
-    if isinstance(tool.raw.get("authorization"), str):
-        server["authorization_token"] = tool.raw["authorization"]
+    server: Json = {"type": "url", "name": found.name, "url": found.url}
+    if found.token:
+        server["authorization_token"] = found.token
     body.setdefault("mcp_servers", []).append(server)
-    tools.append(_toolset(name, tool.raw.get("allowed_tools")))
+    tools.append(_toolset(found))
 
 
-def _toolset(name: str, allowed: object) -> Json:
-    toolset: Json = {"type": "mcp_toolset", "mcp_server_name": name}
-    if isinstance(allowed, list):
+def _toolset(server: mcp.Server) -> Json:
+    toolset: Json = {"type": "mcp_toolset", "mcp_server_name": server.name}
+    if server.allowed is not None:
         toolset["default_config"] = {"enabled": False}
-        toolset["configs"] = {one: {"enabled": True} for one in allowed if isinstance(one, str)}
+        toolset["configs"] = {name: {"enabled": True} for name in server.allowed}
     return toolset
 
 
@@ -130,13 +131,23 @@ def write_choice(chat: Chat, forced: bool, losses: Losses, body: Json) -> None:
     if kind in ("any", "tool") and not forced:
         losses.drop("tool_choice", "the model cannot be made to call a tool, or not while it thinks")
         kind = "auto"
+    name = _chosen(wish, chat) if kind == "tool" and wish else ""
+    if name and name not in [tool.get("name") for tool in body["tools"]] and wish and wish.name in hosted(chat):
+        losses.drop("tool_choice")
+        kind = "auto"
     choice: Json = {"type": kind}
-    if kind == "tool" and wish:
-        choice["name"] = names.for_others(wish.name, LONGEST_NAME)
+    if kind == "tool":
+        choice["name"] = name
     if chat.parallel_tools is False and kind != "none":
         choice["disable_parallel_tool_use"] = True
     if wish is not None or len(choice) > 1:
         body["tool_choice"] = choice
+
+
+def _chosen(wish: ToolChoice, chat: Chat) -> str:
+    if wish.name in hosted(chat) and (own := _SERVER.get(wish.name)):
+        return str(own["name"])
+    return names.for_others(wish.name, LONGEST_NAME)
 
 
 def demands_tool(chat: Chat) -> bool:
@@ -153,10 +164,13 @@ def write_output(wish: OutputFormat | None, card: Card, losses: Losses, body: Js
     """`output_config.format`; where that cannot be, an instruction in the system prompt."""
     if wish is None or wish.kind == "text":
         return
-    if wish.schema is not None and card.schemas and _hold(wish.schema, body):
+    schema = wish.schema
+    if schema is not None and wish.description:
+        schema = {"description": wish.description, **schema}
+    if schema is not None and card.schemas and _hold(schema, body):
         return
     losses.soften("response_format")
-    text = _JSON if wish.schema is None else _SCHEMA + dumps(wish.schema)
+    text = _JSON if schema is None else _SCHEMA + dumps(schema)
     system.append({"type": "text", "text": text})
 
 

@@ -52,7 +52,7 @@ def read_config(value: Any, chat: Chat, losses: Losses) -> None:
     chat.modalities = [word.lower() for word in _words(config, "responseModalities") if word != "MODALITY_UNSPECIFIED"]
     chat.logprobs = _logprobs(config)
     chat.output = _output(config, losses)
-    chat.audio = _speech(config, losses)
+    chat.audio = _speech(config, chat.stream, losses)
     chat.reasoning = _reasoning(config, losses)
 
 
@@ -82,7 +82,7 @@ def _output(config: Json, losses: Losses) -> OutputFormat | None:
     return None
 
 
-def _speech(config: Json, losses: Losses) -> Json | None:
+def _speech(config: Json, stream: bool, losses: Losses) -> Json | None:
     speech = maybe_record(config, "speechConfig")
     if not speech:
         return None
@@ -91,7 +91,10 @@ def _speech(config: Json, losses: Losses) -> Json | None:
     name = built.get("voiceName", built.get("voice_name")) if isinstance(built, dict) else None
     if speech.keys() - {"voiceConfig", "voice_config"} or not isinstance(name, str):
         losses.drop(f"{_PLACE}speechConfig")
-    return {"voice": name} if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    # Gemini has one format; elsewhere one must be named, and none but raw samples is streamed.
+    return {"voice": name, "format": "pcm16" if stream else "wav"}
 
 
 def _reasoning(config: Json, losses: Losses) -> ReasoningWish | None:

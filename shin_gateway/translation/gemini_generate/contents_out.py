@@ -104,7 +104,8 @@ class ContentWriter:
             if part.text:
                 out.append({"text": part.text})
         elif isinstance(part, Media):
-            out.append(write_media(part, place, self._traits, self._losses))
+            if (written := write_media(part, place, self._traits, self._losses)) is not None:
+                out.append(written)
         elif isinstance(part, ToolUse):
             out.append(self._call(part))
         elif isinstance(part, ToolResult):
@@ -145,7 +146,9 @@ class ContentWriter:
         answer: Json = {"name": for_gemini(name), "response": response}
         if part.id:
             answer["id"] = part.id
-        media = [write_media(one, f"messages[{at}].content", self._traits, self._losses) for one in files]
+        place = f"messages[{at}].content"
+        written = [write_media(one, place, self._traits, self._losses) for one in files]
+        media = [one for one in written if one is not None]
         if media and self._model.is_third:
             answer["parts"] = media
             media = []

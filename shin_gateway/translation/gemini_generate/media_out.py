@@ -22,8 +22,11 @@ _MIMES = {"audio/mpeg": "audio/mp3", "audio/x-wav": "audio/wav", "audio/wave": "
 """ai.google.dev/gemini-api/docs/audio names the types in its own words."""
 
 
-def write_media(part: Media, place: str, traits: Traits, losses: Losses) -> Json:
-    """Raises Invalid where the medium is kept at another provider."""
+def write_media(part: Media, place: str, traits: Traits, losses: Losses) -> Json | None:
+    """None for what another model made, of which there is only the name.
+
+    Raises Invalid where the medium is kept at another provider.
+    """
     if part.citations:
         losses.drop("messages.content.citations")
     if part.detail not in ("", "auto"):
@@ -41,6 +44,9 @@ def write_media(part: Media, place: str, traits: Traits, losses: Losses) -> Json
         return _file(part, part.url)
     if part.text:
         return {"text": part.text}
+    if part.id:
+        losses.drop(f"messages.content.{part.kind}")
+        return None
     raise Invalid(f"{place}: names a file that the model which serves this call cannot see.", param=place)
 
 

@@ -34,6 +34,8 @@ _RESPONSE = Fields("id", "name", "response", "parts", "willContinue", "schedulin
 _INNER = Fields("inlineData", "fileData", "mediaResolution", *_BESIDE)
 _DETAILS = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_MEDIUM": "auto", "MEDIA_RESOLUTION_HIGH": "high",
             "MEDIA_RESOLUTION_ULTRA_HIGH": "high"}  # fmt: skip
+_RAW_SOUND = ("audio/l16", "audio/pcm")
+"""Samples without a head: the rate stands in the type."""
 _FETCHED = ("https://", "http://")
 _FILES_API = "generativelanguage.googleapis.com/"
 
@@ -93,7 +95,7 @@ class PartReader:
         blob = _in("inlineData", _BLOB, part, self._losses)
         try:
             data = string(blob, "data")
-            mime = maybe_string(blob, "mimeType").lower().partition(";")[0].strip()
+            mime = _type(maybe_string(blob, "mimeType").lower())
             name = maybe_string(blob, "displayName")
         except Misfit as wrong:
             raise wrong.within("inlineData") from None
@@ -191,6 +193,12 @@ def _base64(data: str, place: str) -> str:
         return media.checked_base64(data, place)
     except Invalid:
         raise Misfit("is broken base64", "inlineData", "data") from None
+
+
+def _type(mime: str) -> str:
+    """Without parameters, unless they alone say how to hear it."""
+    plain = mime.partition(";")[0].strip()
+    return mime if plain in _RAW_SOUND else plain
 
 
 def _as_text(new: Media) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from shin_gateway.outcome import Usage
+from shin_gateway.translation import sound
 from shin_gateway.translation.form import (
     Answer,
     AnyPart,
@@ -26,6 +27,7 @@ from shin_gateway.translation.gemini_generate.grounding import Sources
 from shin_gateway.translation.gemini_generate.logprobs import write_logprobs
 from shin_gateway.translation.gemini_generate.signatures import sealed
 from shin_gateway.translation.losses import Losses
+from shin_gateway.translation.media import sniff_base64
 from shin_gateway.translation.names import restored
 from shin_gateway.translation.translator import Origin
 
@@ -125,13 +127,20 @@ class PartWriter:
 
     def _media(self, part: Media) -> Json | None:
         if part.data:
-            return {"inlineData": {"mimeType": part.mime or "application/octet-stream", "data": part.data}}
+            if part.text:
+                self._losses.soften("candidates.content.transcript")
+            return {"inlineData": {"mimeType": part.mime or self._type(part), "data": part.data}}
         if part.url:
             return {"fileData": {"mimeType": part.mime, "fileUri": part.url} if part.mime else {"fileUri": part.url}}
         if part.text:
             return {"text": part.text}
         self._losses.soften("candidates.content.media")
         return None
+
+    def _type(self, part: Media) -> str:
+        if part.kind == "audio":
+            return sound.type_of(part, self._origin.chat)
+        return sniff_base64(part.data) or "application/octet-stream"
 
     def _builtin(self, part: Builtin) -> None:
         is_result = bool(part.raw) and all(str(one.get("type", "")).endswith("_result") for one in part.raw)

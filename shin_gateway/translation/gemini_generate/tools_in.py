@@ -111,10 +111,14 @@ def read_choice(value: Any, losses: Losses) -> ToolChoice | None:
         return None
     config = _CONFIG.of(value, "toolConfig.", losses)
     drop(config, "toolConfig.", losses, ("retrievalConfig",))
+    if config.get("includeServerSideToolInvocations"):  # more to see, but the answer is the same
+        losses.soften("toolConfig.includeServerSideToolInvocations")
     if config.get("functionCallingConfig") is None:
         return None
     try:
         calling = _CALLING.of(config["functionCallingConfig"], "toolConfig.functionCallingConfig.", losses)
+        if maybe_string(calling, "mode").upper() == "VALIDATED":  # AUTO, with calls held to their schemas
+            losses.soften("toolConfig.functionCallingConfig.mode")
         return _choice(calling)
     except Misfit as wrong:
         raise wrong.within("functionCallingConfig") from None

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shin_gateway.errors import Invalid
+from shin_gateway.translation.choices import of_functions
 from shin_gateway.translation.custom_tools import as_function
-from shin_gateway.translation.form import BuiltinTool, Chat, Json, Tool
+from shin_gateway.translation.form import BuiltinTool, Chat, Json, Tool, ToolChoice
 from shin_gateway.translation.gemini_generate.fields import NAME
 from shin_gateway.translation.gemini_generate.models import Model
 from shin_gateway.translation.gemini_generate.schema_out import arguments_for_gemini
@@ -47,7 +48,8 @@ def write_tools(chat: Chat, model: Model, is_vertex: bool, losses: Losses) -> Js
     out: Json = {}
     if functions or builtin:
         out["tools"] = [*([{"functionDeclarations": functions}] if functions else []), *builtin]
-    config = _calling(chat, losses) if functions else {}
+    choice = of_functions(chat.tool_choice, chat, losses)
+    config = _calling(chat, choice, losses) if functions else {}
     if is_both:
         config["includeServerSideToolInvocations"] = True
     if config:
@@ -100,8 +102,7 @@ def _named(tool: BuiltinTool) -> str:
     return f"tools.{tool.kind}" if tool.kind in _KNOWN else "tools.builtin"
 
 
-def _calling(chat: Chat, losses: Losses) -> Json:
-    choice = chat.tool_choice
+def _calling(chat: Chat, choice: ToolChoice | None, losses: Losses) -> Json:
     is_strict = bool(chat.tools) and all(tool.strict is True for tool in chat.tools)
     if choice is None or choice.mode == "auto":
         if choice is not None and choice.allowed:

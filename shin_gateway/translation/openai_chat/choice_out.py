@@ -19,6 +19,7 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_chat.reasoning import write_detail, write_tool_seal
 from shin_gateway.translation.openai_chat.replies_out import write_image
 from shin_gateway.translation.openai_chat.usage import write_citation, write_finish
+from shin_gateway.translation.sound import fits
 
 Json = dict[str, Any]
 
@@ -42,9 +43,11 @@ class _Open:
 
 
 class ChoiceWriter:
-    def __init__(self, call_id: str, legacy: bool, losses: Losses) -> None:
+    def __init__(self, call_id: str, legacy: bool, sound: str, losses: Losses) -> None:
+        """`sound` is the format that the client asked for."""
         self._call_id = call_id
         self._legacy = legacy
+        self._sound = sound
         self._losses = losses
         self._open: dict[int, _Open] = {}
         self._length = 0
@@ -135,6 +138,8 @@ class ChoiceWriter:
     def _media(self, at: int, part: Media) -> list[Json]:
         if part.kind == "audio":
             self._put(at, "audio", part, b'{"audio":{"data":', b"}}")
+            if not fits(part, self._sound):
+                self._losses.soften("audio.format")
             audio = {"id": part.id, "data": part.data, "transcript": part.text}
             return [{"audio": {key: value for key, value in audio.items() if value}}] if any(audio.values()) else []
         one = self._put(at, part.kind, part)

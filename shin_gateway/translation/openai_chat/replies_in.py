@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+import msgspec
+
 from shin_gateway.dialects.openai import failure_from, failure_of, usage_of
 from shin_gateway.errors import UpstreamFailed
-from shin_gateway.translation.form import Answer, AnyPart, Choice, Citation, Media, Refused, Text, ToolUse
+from shin_gateway.translation.form import Answer, AnyPart, Builtin, Choice, Citation, Media, Refused, Text, ToolUse
 from shin_gateway.translation.openai_chat.messages_in import read_tool_call
 from shin_gateway.translation.openai_chat.reasoning import ORIGIN, read_reasoning
 from shin_gateway.translation.openai_chat.usage import (
@@ -90,12 +92,36 @@ def _choice(choice: Json) -> Choice:
     if not choice.get("finish_reason") or choice["finish_reason"] not in ("stop", "length", "tool_calls"):
         check_broken(_hashable(choice))
     message = choice.get("message")
-    parts = read_message(message if isinstance(message, dict) else {})
+    parts = read_message(message) if isinstance(message, dict) else _read_messages(choice.get("messages"))
     tools = any(isinstance(part, ToolUse) for part in parts)
     refused = any(isinstance(part, Refused) for part in parts)
     finish, sequence = read_finish(choice.get("finish_reason"), tools, choice.get("stop_reason"), refused)
     logprobs = read_logprobs(choice)
     return Choice(parts=parts, finish=finish, stop_sequence=sequence, logprobs=logprobs or None)
+
+
+def _read_messages(messages: Any) -> list[AnyPart]:
+    """Mistral's, of an answer for which it ran tools itself: the model's messages, and between them what tools said.
+
+    A call that has its result is a step of the provider's, not for the client to run.
+    """
+    found = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+    done = {text_in(one, "tool_call_id") for one in found if one.get("role") == "tool"} - {""}
+    parts = [part for one in found if one.get("role") == "assistant" for part in read_message(one)]
+    return [_step(part) if isinstance(part, ToolUse) and part.id in done else part for part in parts]
+
+
+def _step(use: ToolUse) -> Builtin:
+    raw = {"id": use.id, "function": {"name": use.name, "arguments": use.arguments}}
+    return Builtin(kind=use.name, raw=[raw], text=_query(use.arguments), origin=ORIGIN)
+
+
+def _query(arguments: str) -> str:
+    try:
+        found = msgspec.json.decode(arguments)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+    return text_in(found, "query") if isinstance(found, dict) else ""
 
 
 def _hashable(choice: Json) -> Json:

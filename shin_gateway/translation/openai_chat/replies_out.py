@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shin_gateway.translation import sound
 from shin_gateway.translation.form import (
     Answer,
     AnyPart,
@@ -32,13 +33,13 @@ Json = dict[str, Any]
 
 def write_reply(answer: Answer, origin: Origin, losses: Losses) -> Json:
     choices = answer.choices or [Choice(finish="filtered")]
-    legacy = is_legacy(origin)
+    legacy, wanted = is_legacy(origin), sound.format_of(origin.chat)
     reply: Json = {
         "id": reply_id(answer.id, origin),
         "object": "chat.completion",
         "created": answer.created or origin.created,
         "model": origin.model,
-        "choices": [_choice(choice, index, legacy, losses) for index, choice in enumerate(choices)],
+        "choices": [_choice(choice, index, legacy, wanted, losses) for index, choice in enumerate(choices)],
     }
     if answer.usage is not None:
         reply["usage"] = write_usage(answer.usage)
@@ -56,16 +57,17 @@ def is_legacy(origin: Origin) -> bool:
     return bool(origin.body.get("functions")) and not origin.body.get("tools")
 
 
-def _choice(choice: Choice, index: int, legacy: bool, losses: Losses) -> Json:
+def _choice(choice: Choice, index: int, legacy: bool, wanted: str, losses: Losses) -> Json:
     return {
         "index": index,
-        "message": write_message(choice.parts, legacy, losses),
+        "message": write_message(choice.parts, legacy, wanted, losses),
         "logprobs": write_logprobs(choice.logprobs) if choice.logprobs is not None else None,
         "finish_reason": write_finish(choice.finish, choice.parts, legacy),
     }
 
 
-def write_message(parts: list[AnyPart], legacy: bool, losses: Losses) -> Json:
+def write_message(parts: list[AnyPart], legacy: bool, wanted: str, losses: Losses) -> Json:
+    """`wanted` is the format that sound shall have."""
     message: Json = {"role": "assistant", "content": None, "refusal": None}
     of = _sorted(parts, losses)
     if of.texts:
@@ -77,7 +79,7 @@ def write_message(parts: list[AnyPart], legacy: bool, losses: Losses) -> Json:
     if of.thoughts:
         _think(of.thoughts, message)
     if of.media:
-        _show(of.media, message, losses)
+        _show(of.media, message, wanted, losses)
     if of.calls:
         _call(of.calls, message, legacy, losses)
     return message
@@ -133,10 +135,13 @@ def _think(thoughts: list[Reasoning], message: Json) -> None:
         message["reasoning_details"] = [write_detail(part, index) for index, part in enumerate(sealed)]
 
 
-def _show(media: list[Media], message: Json, losses: Losses) -> None:
+def _show(media: list[Media], message: Json, wanted: str, losses: Losses) -> None:
     for part in media:
         if part.kind == "audio" and "audio" not in message:
-            message["audio"] = {"id": part.id, "expires_at": 0, "data": part.data, "transcript": part.text}
+            data, fits = sound.fitted(part, wanted)
+            message["audio"] = {"id": part.id, "expires_at": 0, "data": data, "transcript": part.text}
+            if not fits:
+                losses.soften("audio.format")
         elif part.kind == "image":
             message.setdefault("images", []).append(write_image(part))
         else:

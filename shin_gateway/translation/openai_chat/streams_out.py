@@ -33,6 +33,7 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.openai_chat.choice_out import ChoiceWriter
 from shin_gateway.translation.openai_chat.replies_out import is_legacy, reply_id
 from shin_gateway.translation.openai_chat.usage import TIERS, write_logprobs, write_usage
+from shin_gateway.translation.sound import format_of
 from shin_gateway.translation.translator import Origin
 
 Json = dict[str, Any]
@@ -55,6 +56,7 @@ class StreamWriter:
         self._origin = origin
         self._losses = losses
         self._legacy = is_legacy(origin)
+        self._sound = format_of(origin.chat)
         self._usage: Usage | None = None
         self._choices: list[ChoiceWriter] = []
         self._finished: set[int] = set()
@@ -134,7 +136,7 @@ class StreamWriter:
             return b""
         chunks = b""
         while len(self._choices) <= index:
-            self._choices.append(ChoiceWriter(self._origin.call_id, self._legacy, self._losses))
+            self._choices.append(ChoiceWriter(self._origin.call_id, self._legacy, self._sound, self._losses))
             chunks += self._chunk(len(self._choices) - 1, b'{"role":"assistant","content":"","refusal":null}')
         return chunks
 

@@ -37,7 +37,7 @@ def read_tools(body: Json, losses: Losses) -> tuple[list[Tool], list[BuiltinTool
 
 
 def _tool(item: Any, losses: Losses) -> Tool | BuiltinTool:
-    kind = string(as_record(item), "type")
+    kind = _kind(as_record(item))
     if kind not in ("function", "custom"):
         return BuiltinTool(kind=_KINDS.get(kind, kind), raw=item, origin=ORIGIN)
     inner = record(item, kind)
@@ -49,6 +49,16 @@ def _tool(item: Any, losses: Losses) -> Tool | BuiltinTool:
         tool.cache = "1h" if mark.get("ttl") == "1h" else "5m"
     _report(item, ("type", kind, "cache_control"), losses, "tools")
     return tool
+
+
+def _kind(item: Json) -> str:
+    """`type`, which Mistral's clients leave out of tools and of the choice among them."""
+    kind = maybe_string(item, "type")
+    if not kind and isinstance(item.get("function"), dict):
+        return "function"
+    if not kind:
+        raise Misfit("is missing", "type")
+    return kind
 
 
 def _report(owner: Json, known: tuple[str, ...], losses: Losses, where: str) -> None:
@@ -105,9 +115,8 @@ def read_choice(body: Json) -> ToolChoice | None:
 
 
 def _choice(value: Json) -> ToolChoice:
-    kind = one_of(value, "type", ("function", "custom", "allowed_tools", *_MODES))
-    if not kind:
-        raise Misfit("is missing", "type")
+    kind = _kind(value)
+    one_of(value, "type", ("function", "custom", "allowed_tools", *_MODES))
     if kind in _MODES:  # Anthropic's way, which some clients take
         return ToolChoice(mode=_MODES[kind])
     inner = record(value, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shin_gateway.translation.choices import of_functions
 from shin_gateway.translation.custom_tools import as_function
 from shin_gateway.translation.form import BuiltinTool, Chat, Tool, ToolChoice
 from shin_gateway.translation.losses import Losses
@@ -22,7 +23,7 @@ _SIZES = ("low", "medium", "high")
 def write_tools(chat: Chat, traits: Traits, losses: Losses, body: Json) -> None:
     words = traits.words
     tools = chat.tools
-    choice = chat.tool_choice
+    choice = of_functions(chat.tool_choice, chat, losses)
     if choice and choice.allowed and words.get("allowed_tools") == "no":
         tools = [tool for tool in tools if tool.name in choice.allowed]
         choice = ToolChoice(mode=choice.mode)

@@ -14,7 +14,13 @@ from shin_gateway.translation.openai_models import Model, model_of, nearest
 from shin_gateway.translation.openai_responses.client_fields import FIELDS
 from shin_gateway.translation.openai_responses.items_out import ItemWriter, mentions_json, write_instructions
 from shin_gateway.translation.openai_responses.names import Json
-from shin_gateway.translation.openai_responses.tools_out import step_limit, write_choice, write_format, write_tools
+from shin_gateway.translation.openai_responses.tools_out import (
+    is_there,
+    step_limit,
+    write_choice,
+    write_format,
+    write_tools,
+)
 from shin_gateway.translation.translator import Traits
 from shin_gateway.translation.usual import drop_sampling
 
@@ -73,7 +79,11 @@ def _tools(chat: Chat, body: Json, losses: Losses) -> None:
         return
     body["tools"] = tools
     if chat.tool_choice is not None:
-        body["tool_choice"] = write_choice(chat.tool_choice, chat)
+        choice = write_choice(chat.tool_choice, chat)
+        if is_there(choice, tools):
+            body["tool_choice"] = choice
+        else:
+            losses.drop("tool_choice")
     if chat.parallel_tools is not None:
         body["parallel_tool_calls"] = chat.parallel_tools
 

@@ -22,7 +22,6 @@ from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.names import for_others, shorten
 from shin_gateway.translation.openai_responses.names import ORIGIN, Json
 
-_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _EXTENSIONS = {"application/pdf": "pdf", "text/plain": "txt", "text/markdown": "md", "text/csv": "csv"}
 _DETAILS = ("low", "high", "auto", "original")
 
@@ -94,8 +93,6 @@ class ItemWriter:
             return _image(part)
         if part.kind == "document":
             return self._document(part)
-        if part.kind == "audio" and part.data and part.mime in _FORMATS:
-            return {"type": "input_audio", "input_audio": {"data": part.data, "format": _FORMATS[part.mime]}}
         self._losses.drop(f"messages.content.{part.kind}")
         return None
 

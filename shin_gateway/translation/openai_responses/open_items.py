@@ -34,8 +34,6 @@ class OpenItem:
 
     def cite(self, citation: Citation) -> None: ...
 
-    def transcribe(self, text: str) -> None: ...
-
     def close(self) -> None: ...
 
 
@@ -112,9 +110,6 @@ class Content(OpenItem):
             self._waiting = text
         else:
             self._delta(text, [])
-
-    def transcribe(self, text: str) -> None:
-        self.grow(text)
 
     def log(self, logprobs: list[Json]) -> None:
         self._logprobs += logprobs

@@ -25,7 +25,7 @@ from shin_gateway.translation.translator import Origin
 def write_reply(answer: Answer, origin: Origin, losses: Losses) -> Json:
     reply = envelope(origin)
     reply["created_at"] = answer.created or origin.created
-    choice = answer.choices[0] if answer.choices else Choice(finish="filtered" if answer.blocked else "stop")
+    choice = answer.choices[0] if answer.choices else Choice(finish="filtered")
     if len(answer.choices) > 1:
         losses.soften("n")
     writer = _Writer(origin, choice, losses)

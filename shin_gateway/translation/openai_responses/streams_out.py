@@ -81,6 +81,8 @@ class ResponsesWriter:
         self._parts: dict[int, OpenItem | Content] = {}
         self._items: list[Json | None] = []
         self._message: OpenMessage | None = None
+        self._sounds: set[int] = set()
+        """Parts of which this API can give only what was said."""
         self._wants_logprobs = origin.chat.logprobs is not None
         self._finish: Finish | None = None
         self._refused = False
@@ -147,8 +149,8 @@ class ResponsesWriter:
         elif isinstance(part, Media) and part.kind != "image":
             self._losses.soften(f"output.{part.kind}")
             if part.kind == "audio":
-                self._parts[event.at] = self._into_message(False)
-                self._parts[event.at].transcribe(part.text)
+                self._sounds.add(event.at)
+                self._say(event.at, part.text)
         else:
             self._end_message()
             self._open_item(event.at, part)
@@ -157,6 +159,14 @@ class ResponsesWriter:
         if self._message is None:
             self._message = OpenMessage(self)
         return self._message.content(refusal, self._wants_logprobs, self._losses)
+
+    def _say(self, at: int, text: str) -> None:
+        """More of what a sound says, which becomes a text with its first word."""
+        if not text:
+            return
+        if at not in self._parts:
+            self._parts[at] = self._into_message(False)
+        self._parts[at].grow(text)
 
     def _open_item(self, at: int, part: Any) -> None:
         if isinstance(part, ToolUse):
@@ -188,6 +198,8 @@ class ResponsesWriter:
             self.settled(index, item)
 
     def _grew(self, event: Grew) -> None:
+        if event.at in self._sounds:
+            return
         if (open := self._parts.get(event.at)) is not None:
             open.grow(event.text)
 
@@ -200,8 +212,8 @@ class ResponsesWriter:
             open.cite(event.citation)
 
     def _transcribed(self, event: Transcribed) -> None:
-        if (open := self._parts.get(event.at)) is not None:
-            open.transcribe(event.text)
+        if event.at in self._sounds:
+            self._say(event.at, event.text)
 
     def _logged(self, event: Logged) -> None:
         if self._wants_logprobs and self._message is not None:

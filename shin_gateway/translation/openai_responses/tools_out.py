@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shin_gateway.translation import mcp
 from shin_gateway.translation.form import BuiltinTool, Chat, OutputFormat, Tool, ToolChoice
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.names import for_others
@@ -14,7 +15,7 @@ _SIZES = ("low", "medium", "high")
 
 def write_tools(chat: Chat, losses: Losses) -> list[Json]:
     tools = [_own(tool, losses) for tool in chat.tools]
-    tools += [one for tool in chat.builtin_tools if (one := _builtin(tool, losses)) is not None]
+    tools += _builtin_tools(chat.builtin_tools, losses)
     if "image" in chat.modalities and not any(tool["type"] == "image_generation" for tool in tools):
         tools.append({"type": "image_generation"})
     return tools
@@ -53,13 +54,34 @@ def _flat(format: Json) -> Json:
     return {"type": "grammar", **inner} if isinstance(inner, dict) else format
 
 
+def _builtin_tools(tools: list[BuiltinTool], losses: Losses) -> list[Json]:
+    toolsets = {str(tool.raw.get("mcp_server_name")): tool.raw for tool in tools if tool.kind == _TOOLSET}
+    servers = {str(tool.raw.get("name")) for tool in tools if tool.kind == "mcp"}
+    found: list[Json] = []
+    for tool in tools:
+        if tool.origin == ORIGIN:
+            written: Json | None = tool.raw
+        elif tool.kind == "mcp":
+            written = _mcp(tool, toolsets.get(str(tool.raw.get("name"))), losses)
+        elif tool.kind == _TOOLSET:  # read with its server
+            continue
+        else:
+            written = _builtin(tool, losses)
+        found += [] if written is None else [written]
+    if toolsets.keys() - servers:
+        losses.drop(f"tools.{_TOOLSET}")
+    return found
+
+
+_TOOLSET = "mcp_toolset"
+
+
 def _builtin(tool: BuiltinTool, losses: Losses) -> Json | None:
-    if tool.origin == ORIGIN:
-        return tool.raw
     write = _WRITERS.get(tool.kind)
-    written = write(tool, losses) if write else None
-    if written is None:
+    if write is None:
         losses.drop(f"tools.{plain(tool.kind)}")
+        return None
+    written: Json = write(tool, losses)
     return written
 
 
@@ -84,20 +106,22 @@ def _image(tool: BuiltinTool, losses: Losses) -> Json:
     return {"type": "image_generation"}
 
 
-def _mcp(tool: BuiltinTool, losses: Losses) -> Json | None:
-    """Anthropic's `{type: url, name, url, authorization_token}`, which runs without asking."""
-    url, name, token = (tool.raw.get(key) for key in ("url", "name", "authorization_token"))
-    if not isinstance(url, str) or not isinstance(name, str):
+def _mcp(tool: BuiltinTool, toolset: Json | None, losses: Losses) -> Json | None:
+    """From Anthropic's form of the same, which runs without asking."""
+    server = mcp.from_anthropic(tool.raw, toolset, losses)
+    if server is None:
+        losses.drop("tools.mcp")
         return None
-    written: Json = {"type": "mcp", "server_label": name, "server_url": url, "require_approval": "never"}
-    return written | ({"authorization": token} if isinstance(token, str) and token else {})
+    written: Json = {"type": "mcp", "server_label": server.name, "server_url": server.url, "require_approval": "never"}
+    if server.allowed is not None:
+        written["allowed_tools"] = server.allowed
+    return written | ({"authorization": server.token} if server.token else {})
 
 
 _WRITERS: dict[str, Any] = {
     "web_search": _search,
     "code_execution": _code,
     "image_generation": _image,
-    "mcp": _mcp,
 }
 
 
@@ -123,6 +147,13 @@ def write_choice(choice: ToolChoice, chat: Chat) -> Any:
             "tools": [_named(name, chat) for name in choice.allowed],
         }
     return _named(choice.name, chat) if choice.mode == "named" else choice.mode
+
+
+def is_there(choice: Any, tools: list[Json]) -> bool:
+    """Whether the tool of OpenAI's that a choice names is among those that are written."""
+    if not isinstance(choice, dict) or choice.keys() != {"type"}:
+        return True
+    return any(tool["type"] == choice["type"] for tool in tools)
 
 
 def _named(name: str, chat: Chat) -> Json:

@@ -431,6 +431,7 @@ def test_builtin_tools() -> None:
     )  # fmt: skip
     own = {"type": "web_search_20260209", "name": "web_search"}
     mcp = {"server_label": "m", "server_url": "https://m.example", "authorization": "t", "allowed_tools": ["x"]}
+    mcp["require_approval"] = "never"
     tools = [
         search,
         BuiltinTool(kind="code_execution", raw={}, origin="gemini.generate"),

@@ -90,6 +90,32 @@ def test_tools_that_are_open_at_once_come_one_after_another() -> None:
     assert message["stop_reason"] == "tool_use"
 
 
+@pytest.mark.parametrize(
+    ("opened", "pieces"),
+    [
+        ("", ["SELECT ", "1"]), ("SELECT 1", []), ("SEL", ["ECT", ' "a\\b"\n', "\u4e16"]),
+        ("", ['{"input": "x"}']), ("", ["\ud83d", "\ude00"]), ("", [" "]), ("", []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_free_form_input_is_an_object(opened: str, pieces: list[str], waits: bool) -> None:
+    use = ToolUse(id="c", name="sql", custom=True, arguments=opened, origin="openai.chat")
+    grown = [Opened(0, 1, use), *(Grew(0, 1, piece) for piece in pieces), Closed(0, 1)]
+    first = [Opened(0, 0, Text(text="x")), *grown, Closed(0, 0)] if waits else grown
+    found = write_stream(stream(*first, finish="tools"))
+    written = "".join(
+        event["delta"]["partial_json"]
+        for event in found
+        if event["type"] == "content_block_delta" and event["delta"]["type"] == "input_json_delta"
+    )
+    text = (opened + "".join(pieces)).encode("utf-16", "surrogatepass").decode("utf-16")
+    assert json.loads(written or "{}") == ({"input": text} if text else {})
+    block = accumulated(found)["content"][-1]
+    assert block["input"] == ({"input": text} if text else {})
+    use = ToolUse(id="c", name="sql", custom=True, arguments=text)
+    assert block["input"] == write_reply(Answer(choices=[Choice(parts=[use], finish="tools")]))["content"][0]["input"]
+
+
 def test_what_nobody_closed_is_closed_at_the_end() -> None:
     events = stream(
         Opened(0, 0, Text(text="")),
@@ -198,14 +224,16 @@ def test_citations_and_what_has_no_block() -> None:
         Closed(0, 1),
         Opened(0, 2, Media(kind="audio", mime="audio/wav")),
         Grew(0, 2, "UklGRg=="),
-        Transcribed(0, 2, "Spoken."),
+        Transcribed(0, 2, "Spoken"),
+        Grew(0, 2, "UklGRg=="),
+        Transcribed(0, 2, "."),
         Closed(0, 2),
         Opened(1, 0, Text(text="second choice")),
     )
     content = accumulated(write_stream(events, None, losses))["content"]
     assert [block["text"] for block in content] == ["Rain.", "Spoken."]
     assert content[0]["citations"][0]["url"] == "https://a.example"
-    assert set(losses.dropped) == {"content.citations", "content.server_tool_use", "n"}
+    assert set(losses.dropped) == {"content.citations", "content.server_tool_use", "content.audio", "n"}
     back = read({"messages": [{"role": "assistant", "content": content}]}).messages[0].parts[0]
     assert back.citations[0] == Citation(url="https://a.example", title="A")  # type: ignore[union-attr]
 

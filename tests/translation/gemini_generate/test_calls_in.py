@@ -214,7 +214,7 @@ def test_generation_config() -> None:
     assert (chat.temperature, chat.top_p, chat.n, chat.stop, chat.seed, chat.logprobs) == (1, 0.5, 2, ["x"], 3, 4)
     assert chat.output is not None and (chat.output.kind, chat.output.schema) == ("schema", {"type": "object"})
     assert chat.reasoning is not None and (chat.reasoning.effort, chat.reasoning.show) == ("low", True)
-    assert (chat.modalities, chat.audio) == (["text", "audio"], {"voice": "Kore"})
+    assert (chat.modalities, chat.audio) == (["text", "audio"], {"voice": "Kore", "format": "wav"})
     assert (chat.service_tier, chat.metadata) == ("flex", {"a": "b"})
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shin_gateway.errors import UpstreamFailed
 from shin_gateway.outcome import Usage
+from shin_gateway.translation.dialects import CHATS
 from shin_gateway.translation.form import (
     Answer,
     Builtin,
@@ -29,7 +30,9 @@ from shin_gateway.translation.form import (
 from shin_gateway.translation.gemini_generate import GeminiGenerate
 from shin_gateway.translation.losses import Losses
 from shin_gateway.translation.names import for_others
+from shin_gateway.translation.replay import events as replayed
 from shin_gateway.translation.translator import Origin
+from tests.translation import kit
 
 Json = dict[str, Any]
 GEMINI = GeminiGenerate()
@@ -188,6 +191,15 @@ def test_a_blocked_prompt() -> None:
     assert check(GEMINI.write_reply(answer, ORIGIN, Losses()))["promptFeedback"] == {"blockReason": "SAFETY"}
     answer.blocked = "content_policy_violation"
     assert check(GEMINI.write_reply(answer, ORIGIN, Losses()))["promptFeedback"] == {"blockReason": "OTHER"}
+
+
+def test_no_candidates_and_no_reason_is_a_withheld_answer() -> None:
+    """Google: there are no candidates only where something was wrong with the prompt."""
+    body = {"usageMetadata": {"promptTokenCount": 9, "totalTokenCount": 9}, "modelVersion": "m", "responseId": "r"}
+    for client in CHATS[:3]:
+        assert kit.whole(client, GEMINI.read_reply(body)).choices[0].finish in ("filtered", "refused")
+        stream = kit.written(client, replayed(GEMINI.read_reply(body)))
+        assert kit.accumulated(client, stream).choices[0].finish in ("filtered", "refused")
 
 
 def test_grounding_counts_bytes() -> None:
