@@ -163,7 +163,6 @@ async def test_requests_are_as_many_as_the_limit_says(workers: list[Counted], st
     admitted = await crowd(workers, most + 1500, 3.0, lambda _: Someone(claim(limit, 1, None)))
     flowed_back = (time.monotonic() - began) * most / 3600 + 1
     assert most - 50 - sum(worker.lost for worker in workers) < admitted <= most + flowed_back
-    assert sum(worker.asked for worker in workers) < most + 1500  # not for every call, however slow the machine
 
 
 async def test_a_quick_bucket_is_not_passed_either(workers: list[Counted]) -> None:
