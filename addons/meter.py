@@ -140,8 +140,11 @@ class Meter(Addon[MeterSettings]):
 
 
 def _is_last(outcome: Outcome, attempt: int) -> bool:
-    """Whether no later attempt has told what was used, or has been made: what a failed one brought is nobody's."""
-    return outcome.usage is None and outcome.attempts == attempt
+    """Whether no later attempt was made, or has told what was used: what a failed one brought is nobody's.
+
+    One call may be several at the provider, and is one attempt all the same (`crossing.embeddings`).
+    """
+    return outcome.usage_source != "provider" and attempt >= outcome.attempts
 
 
 def _legible(reply: Reply) -> bytes | None:
