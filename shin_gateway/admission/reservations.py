@@ -100,10 +100,7 @@ class Reservations:
 
     async def _abandon(self, name: str, asked: Awaitable[bytes]) -> None:
         """Wait for the store's answer, so that nothing is taken after it is given back."""
-        ended = asyncio.ensure_future(asked)
-        await asyncio.wait([ended])
-        if not ended.cancelled():
-            ended.exception()  # nobody else wants to know
+        await asyncio.gather(asked, return_exceptions=True)
         await self._send(name, NOTHING)
 
     async def _send(self, name: str, truths: bytes) -> None:

@@ -77,8 +77,7 @@ def schema(addons: AddonsOption = None) -> None:
 def _named(config: Path | None, policies: list[Path] | None, addons: list[Path] | None) -> tuple[list[Path], Registry]:
     """Folders of policies, and the addons there are: those of shin.yaml, where it is given, and these."""
     from shin_gateway.assembly import Places
-    from shin_gateway.config import Config
 
     places = Places(Path(), config, policies or [], addons or [])
-    read = places.read() if config else Config()
+    read = places.read()
     return places.policy_dirs(read), places.registry(read)

@@ -15,7 +15,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from shin_gateway.stores.analytics import Analytics
-from shin_gateway.stores.errors import CommandError, RowsRejected, StoreError
+from shin_gateway.stores.changes import Changes
+from shin_gateway.stores.errors import RowsRejected, StoreError
 from shin_gateway.stores.row_queue import FIELD, STREAM
 from shin_gateway.stores.rows import CallRow
 from shin_gateway.stores.state import StateStore
@@ -216,27 +217,16 @@ async def tail(state: StateStore, start: str = "$") -> AsyncIterator[CallRow]:
 
     Raises `StoreError` when the store goes away; whoever watches decides whether to come back.
     """
-    last = await _newest(state) if start == "$" else start.encode()
+    changes = Changes(state, STREAM, _PATIENCE)
+    last = await changes.newest() if start == "$" else start.encode()  # reading from `$` misses some
     while True:
-        reply = await state.run_alone("XREAD", "COUNT", 500, "BLOCK", 5000, "STREAMS", STREAM, last, timeout=10)
-        entries = next(iter(reply.values())) if reply else []
-        for id, fields in entries:
+        for id, fields in await changes.after(last, 500, 5.0, _PATIENCE):
             last = id
             try:
                 row = _row(fields)
             except StoreError:
                 continue
             yield row
-
-
-async def _newest(state: StateStore) -> bytes:
-    """The id of the last entry that was ever added; `$` would miss what comes between two reads."""
-    try:
-        info = await state.run_alone("XINFO", "STREAM", STREAM, timeout=_PATIENCE)
-    except CommandError:
-        return b"0-0"  # nothing was added yet
-    newest: bytes = info[b"last-generated-id"]
-    return newest
 
 
 def _is_full(entries: Sequence[Entry]) -> bool:
