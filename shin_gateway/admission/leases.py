@@ -222,7 +222,8 @@ class _Renewal:
     @classmethod
     def of(cls, lease: Lease, now: float) -> _Renewal | None:
         """None where there is nothing to be said."""
-        if lease.held and lease.calls and not lease.drew:  # some other limit is what these calls lack
+        late = now - lease.taken > STALE  # the store or this worker: no call could have drawn on it
+        if lease.held and lease.calls and not lease.drew and not late:  # some other limit is what these calls lack
             lease.cold_until = now + _COOL
         busy = lease.calls >= BUSY and now >= lease.cold_until
         wanted = int(2 * lease.asked + 2 * lease.fades * ROUND) if busy else 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shin_gateway.admission import Admission, Claim, allowance, bucket, reservations, scripts
+from shin_gateway.admission import Admission, Claim, allowance, bucket, leases, reservations, scripts
 from shin_gateway.admission.claims import Limit
 from shin_gateway.admission.leases import PLENTY, ROUND, STALE
 from shin_gateway.errors import OverBudget, Refusal, Unavailable
@@ -64,13 +64,13 @@ async def booked(store: StateStore, limit: Limit) -> tuple[int, int]:
 async def crowd(
     workers: list[Counted], count: int, seconds: float, make: Callable[[int], Someone], leaves: int = 10**9
 ) -> int:
-    """So many calls, spread over a time; how many were let in. Each one in `leaves` is left by its caller."""
-    chance = random.Random(count)
-    admitted = 0
+    """So many calls by visitors that each make one after another, in about this time on a machine that keeps up; how
+    many were let in. Each one in `leaves` is left by its caller."""
+    chance, numbers = random.Random(count), iter(range(count))
+    admitted, visitors = 0, 60
 
     async def one(number: int) -> None:
         nonlocal admitted
-        await asyncio.sleep(chance.random() * seconds)
         someone = make(number)
         entering = asyncio.ensure_future(workers[number % 3].enter(someone.call))
         try:
@@ -86,7 +86,12 @@ async def crowd(
         finally:
             someone.end()
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    async def visitor() -> None:
+        for number in numbers:
+            await asyncio.sleep(2 * chance.random() * seconds * visitors / count)
+            await one(number)
+
+    await asyncio.gather(*(visitor() for _ in range(visitors)))
     return admitted
 
 
@@ -238,6 +243,35 @@ async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch:
             await asyncio.sleep(0.05)
     for one in (store, watcher):
         await one.close()
+
+
+async def test_a_store_that_was_late_once_is_leased_from_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_COOL", 3600.0)
+    store = await StateStore.connect(f"unix://{server.socket}?timeout=60")
+    worker = Counted(store)
+    worker.start()
+    limit = allowance("$late", 10**9, FOREVER, "late")
+
+    async def visitor() -> None:
+        while time.monotonic() < until:
+            someone = Someone(claim(limit, 10, 7))
+            await worker.enter(someone.call)
+            someone.end()
+            await asyncio.sleep(0.005)
+
+    until = time.monotonic() + 60
+    with server.frozen():
+        crowd = asyncio.gather(*(visitor() for _ in range(20)))
+        await asyncio.sleep(STALE + 2 * ROUND)
+    async with asyncio.timeout(30):
+        asked = -1
+        while asked != worker.asked:  # until a while passes in which nobody asks
+            asked = worker.asked
+            await asyncio.sleep(2 * ROUND)
+    until = 0.0
+    await crowd
+    await worker.close()
+    await store.close()
 
 
 async def test_the_leases_of_a_worker_that_dies_are_let_go_of(
