@@ -26,6 +26,9 @@ from shin_gateway.delivery import Room
 
 VERSION = "13"
 
+_LOOK = 1.0
+"""Seconds between two looks at whether a connection that is not read from is still there."""
+
 
 class Carried(Protocol):
     """Whom the messages are for."""
@@ -221,6 +224,7 @@ class ClientSocket:
         self.room = room
         self._socket = socket
         self._handler = handler
+        self._free = asyncio.Event()
 
     @property
     def silence(self) -> float:
@@ -234,14 +238,22 @@ class ClientSocket:
         await self._handler.server_event(Say(self._socket.stream, [ws.BytesMessage(bytearray(message))]))
 
     def hold(self, on: bool) -> None:
-        transport = self._handler.transports.get(self._socket.context.client)
-        if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
-            return
-        with suppress(RuntimeError):  # closing
-            if on:
-                transport.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            else:
-                transport.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        """Where mitmproxy, after each read, waits for those whom it writes to. To pause the transport would not do:
+        asyncio's reader pauses it too when its own buffer is full, and then goes on by itself."""
+        if on:
+            self._free.clear()
+            self._handler.drain_writers = self._until_free  # type: ignore[method-assign]
+        else:
+            self._free.set()
+            self._handler.__dict__.pop("drain_writers", None)
+
+    async def _until_free(self) -> None:
+        """Or until the connection is gone, which nobody tells those who do not read."""
+        end = self._handler.transports.get(self._socket.context.client)
+        while not self._free.is_set() and end is not None and end.writer is not None and not end.writer.is_closing():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._free.wait()
 
     async def ping(self) -> None:
         await self._handler.server_event(Say(self._socket.stream, [ws.Ping()]))

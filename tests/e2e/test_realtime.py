@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,8 @@ import websockets
 from google import genai
 from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from shin_gateway.websockets import passage
@@ -526,6 +529,36 @@ async def test_a_provider_that_reads_slowly_slows_the_client(
         socket.transport.abort()
     (row,) = await serving.rows()
     assert row.end == "cancelled"
+
+
+async def test_a_client_that_is_faster_than_we_are_is_slowed_too(serving: Serving, provider: FakeProvider) -> None:
+    """It fills mitmproxy's own buffer, so that asyncio stops the reading, and would go on with it by itself."""
+    sent, begun, paused = 0, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def flood(url: str) -> None:
+        nonlocal sent
+        with connect(url, proxy=None, compression=None) as socket, contextlib.suppress(ConnectionClosed):
+            socket.recv()
+            loop.call_soon_threadsafe(begun.set)
+            paused.wait(10)
+            while sent < 200_000_000:
+                socket.send("x" * 100_000)
+                sent += 100_000
+
+    url = serving.gateway.replace("http:", "ws:") + f"/v1/realtime?model={MODEL}"
+    flooding = asyncio.create_task(asyncio.to_thread(flood, url))
+    await begun.wait()
+    for peer in provider._peers:
+        peer._transport().pause_reading()
+    paused.set()
+    before = -1
+    while sent > before or not sent:
+        before = sent
+        await asyncio.sleep(0.5)
+    provider.drop_all()
+    await flooding
+    assert before < 30_000_000
 
 
 async def test_nothing_is_left(serving: Serving, secure: FakeProvider, provider: FakeProvider) -> None:
