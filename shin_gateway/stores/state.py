@@ -39,6 +39,9 @@ _FAILURES = 4
 _PAUSE = 1.0
 """...for so many seconds; then one pipeline tries it again."""
 
+START = 5.0
+"""Seconds in which a store has to answer for the first time."""
+
 
 class StateStore:
     """One store, for one event loop. Made by `connect`; `rows` takes the rows of calls that ended."""
@@ -57,10 +60,14 @@ class StateStore:
 
     @classmethod
     async def connect(cls, url: str) -> Self:
-        """Raises `StoreError` for a wrong URL, a store that cannot be reached or holds another version."""
+        """Raises `StoreError` for a wrong URL, a store that cannot be reached or holds another version.
+
+        One that is slow to answer is asked for `START` seconds: no call waits yet, and where all processes of a
+        machine begin at once, a quarter of a second may be too little.
+        """
         store = cls(parse_address(url))
         try:
-            await store._check_version()
+            await store._is_there()
         except BaseException:
             await store.close()
             raise
@@ -181,6 +188,16 @@ class StateStore:
             future = self._waiting.popleft()[1]
             if not future.done():
                 future.set_exception(error)
+
+    async def _is_there(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START
+        while True:
+            try:
+                return await self._check_version()
+            except StoreTimeout:
+                if loop.time() > deadline:
+                    raise
 
     async def _check_version(self) -> None:
         if await self.run_alone("SET", "shin:version", KEYSPACE, "NX", timeout=self.address.timeout):

@@ -136,9 +136,11 @@ open({str(marker)!r}, "w").write(str(child.pid))
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", parent]) as running:
-        until(lambda: marker.exists() and marker.read_text())
-        assert fetch(port, "/health/live").status == 200
-        running.kill()
+        try:
+            until(lambda: marker.exists() and marker.read_text(), 60)
+            assert fetch(port, "/health/live").status == 200
+        finally:
+            running.kill()
     until(lambda: not Path(f"/proc/{marker.read_text()}").exists())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shin_gateway.stores import state as state_module
 from shin_gateway.stores.errors import CommandError, StoreError, StoreTimeout
 from shin_gateway.stores.state import KEYSPACE, StateStore
 from tests.stores.servers import Server, Start, until
@@ -137,6 +138,20 @@ async def test_refuses_a_keyspace_of_another_version(state: StateStore, server: 
     with pytest.raises(StoreError, match=r"version '77'.*name another database") as caught:
         await StateStore.connect(f"unix://{server.socket}")
     assert "Run the Shin Gateway that wrote it" in str(caught.value)
+
+
+async def test_a_server_that_is_slow_at_first_is_waited_for(server: Server) -> None:
+    with server.frozen():
+        connecting = asyncio.create_task(StateStore.connect(f"unix://{server.socket}?timeout=0.1"))
+        await asyncio.sleep(0.5)
+        assert not connecting.done()
+    await (await connecting).close()
+
+
+async def test_a_server_that_stays_silent_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "START", 0.5)
+    with server.frozen(), pytest.raises(StoreTimeout):
+        await StateStore.connect(f"unix://{server.socket}?timeout=0.1")
 
 
 async def test_nobody_there_is_one_clear_error() -> None:
