@@ -107,7 +107,10 @@ class Leases:
         self._reservations = reservations
         self._leases: dict[tuple[str, str], Lease] = {}
         self._round: asyncio.Task[None] | None = None
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._resting = True
+        """Nothing is leased at the moment."""
+        self._wake = asyncio.Event()
 
     def draw(self, call: Call) -> bool:
         """Whether all that the call claims was had from leases."""
@@ -119,6 +122,8 @@ class Leases:
         for lease, claim in zip(leases, claims, strict=True):
             lease.asked += claim.amount
             lease.calls += 1
+            if self._resting and lease.calls == BUSY:
+                self._wake.set()
             enough = enough and lease.gives(claim, now)
         if not enough:
             return False
@@ -146,7 +151,8 @@ class Leases:
 
     async def close(self) -> None:
         """Let go of all of them."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         if self._round is not None:
             await asyncio.gather(self._round, return_exceptions=True)  # cut short, it would leave nobody the wiser
         for lease in self._leases.values():
@@ -154,11 +160,12 @@ class Leases:
         await self._renew_all()
 
     async def _keep(self) -> None:
-        """Renew every ROUND, until nobody has asked for a while."""
-        while self._leases and not self._stop.is_set():
+        """Renew every ROUND, the first time sooner, until nobody has asked for a while."""
+        while self._leases and not self._stopping:
+            self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(ROUND):
-                    await self._stop.wait()
+                    await self._wake.wait()
             try:
                 await self._renew_all()
             except Exception:
@@ -169,6 +176,7 @@ class Leases:
             del self._leases[key]
         now = time.monotonic()
         batch = [one for lease in self._leases.values() if (one := _Renewal.of(lease, now)) is not None]
+        self._resting = not batch
         if not batch:
             return
         held, worker = self._reservations.held, self._reservations.worker
@@ -226,7 +234,8 @@ class _Renewal:
         if lease.held and lease.calls and not lease.drew and not late:  # some other limit is what these calls lack
             lease.cold_until = now + _COOL
         busy = lease.calls >= BUSY and now >= lease.cold_until
-        wanted = int(2 * lease.asked + 2 * lease.fades * ROUND) if busy else 0
+        until_next = max(ROUND, now - lease.taken) if lease.name else ROUND  # a busy worker is late
+        wanted = int(2 * (lease.asked + lease.fades * until_next)) if busy else 0
         left = max(0, int(lease.left(now)))
         if not (wanted or left or lease.spent):
             lease.asked = lease.calls = lease.drew = 0

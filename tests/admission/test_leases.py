@@ -113,6 +113,19 @@ async def test_a_budget_far_from_its_end_is_asked_for_seldom(workers: list[Count
     assert not any(worker.reservations.held or worker.reservations._unsettled for worker in workers)
 
 
+async def test_a_limit_is_leased_as_soon_as_it_is_busy(workers: list[Counted], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "ROUND", 3600.0)
+    worker, limit = workers[0], allowance("$soon", 10**9, FOREVER, "soon")
+    calls = 0
+    async with asyncio.timeout(20):
+        while worker.asked == calls:
+            someone = Someone(claim(limit, 10, 7))
+            await worker.enter(someone.call)
+            someone.end()
+            calls += 1
+            await asyncio.sleep(0.01)
+
+
 async def test_what_is_booked_is_what_was_spent(workers: list[Counted], stores: list[StateStore]) -> None:
     limit, spent, someones = allowance("$true", 10**9, FOREVER, "true"), 0, []
     chance = random.Random(7)
