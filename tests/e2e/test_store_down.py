@@ -34,7 +34,7 @@ addons:
   budget: on
   concurrency: {{calls: {PLACES}, per: key, queue: 50}}
 """
-SLOWEST = 2 * 0.25 + 0.7
+SLOWEST = 2 * 0.25 + 2.0
 """A call asks who calls, and what it may use, for a quarter of a second each. And the machine has other work."""
 QUEUED = 7.0
 """Seconds after which those who wait for a place know that the store is away."""
@@ -101,7 +101,7 @@ class Crowd:
 
     async def heard(self, *kinds: str, since: float) -> None:
         """Until each of these has had a few answers to calls that began since then."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while any(len(self.of(kind, since)) < 3 for kind in kinds):
                 await asyncio.sleep(0.02)
 
