@@ -18,13 +18,12 @@ from shin_gateway.admission.subjects import whose
 from shin_gateway.call import Call
 from shin_gateway.errors import NotAllowed, OverBudget, RateLimited, Refusal
 from shin_gateway.outcome import Outcome
+from shin_gateway.policy.paths import GENERATING
 from shin_gateway.pricing import Prices, PriceSettings
 from shin_gateway.reply import Reply
 
 SPENDING = BY_TOKEN - {"moderation"}
 """Kinds of calls that are paid for. Moderations are free; files and batches are not metered."""
-_TALKS = frozenset({"chat", "complete", "respond"})
-"""Kinds of calls that another model can answer."""
 
 
 class BudgetSettings(Budgets):
@@ -146,7 +145,7 @@ def _passes(claim: BudgetClaim) -> bool:
 
 def _ask_instead(call: Call, model: str) -> bool:
     """Rename the call's model; whether it could be. The client goes on seeing the name that it asked for."""
-    if call.kind not in _TALKS:
+    if call.kind not in GENERATING:
         return False
     if call.model != model:
         call.asked_model = call.asked_model or call.model

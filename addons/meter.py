@@ -25,10 +25,11 @@ from shin_gateway.dialects.parts import Part
 from shin_gateway.dialects.realtime import Ledger, Realtime
 from shin_gateway.errors import Refusal
 from shin_gateway.outcome import Outcome, Usage, UsageSource
+from shin_gateway.policy.paths import GENERATING
 from shin_gateway.pricing import Prices
 from shin_gateway.reply import Reply
 
-COUNTED = frozenset({"chat", "complete", "respond", "embed"})
+COUNTED = GENERATING | {"embed"}
 """Kinds of calls that are paid by token. Lists of models and counts of tokens cost nothing."""
 REPORTED = frozenset({"image", "speech", "transcript", "moderation"})
 """Kinds of calls whose providers report what they used, or nobody can tell."""

@@ -11,11 +11,12 @@ from typing import Literal
 
 from shin_gateway.addon import Addon, Forward, Settings, Stage
 from shin_gateway.call import Call
+from shin_gateway.policy.paths import GENERATING
 from shin_gateway.reply import Reply
 from shin_gateway.validation import schema
 from shin_gateway.validation.forms import form_of
 
-CHECKED = frozenset({"chat", "complete", "respond", "embed", "count"})
+CHECKED = GENERATING | {"embed", "count"}
 """Kinds of calls whose bodies are known. Lists of models have none."""
 
 AT_ONCE = 128_000

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from shin_gateway.errors import Refusal
+from shin_gateway.policy.paths import GENERATING
 
 if TYPE_CHECKING:
     from shin_gateway.call import Call
     from shin_gateway.outcome import Outcome, Usage
 
-BY_TOKEN = frozenset(
-    {"chat", "complete", "respond", "embed", "image", "speech", "transcript", "moderation", "realtime"}
-)
+BY_TOKEN = GENERATING | {"embed", "image", "speech", "transcript", "moderation", "realtime"}
 """Kinds of calls that use tokens. All others are requests and nothing more."""
 _WITHOUT_OUTPUT = frozenset({"embed", "moderation"})
 

@@ -29,8 +29,6 @@ from shin_gateway.sealing import Master, signing_key
 
 ISSUER = "shin-gateway"
 """The claim `iss` of our own tokens. No URL, so no issuer of shin.yaml can be called so."""
-REFRESH = REFRESH_TOKEN
-"""How refresh tokens begin."""
 _ALGORITHM = "HS256"
 _HEADER: dict[str, object] = {"alg": _ALGORITHM, "typ": "at+jwt"}
 _LEEWAY = 5.0
@@ -125,14 +123,14 @@ class RefreshTokens:
 
     def seal(self, refresh: Refresh) -> str:
         text = json.dumps([refresh.family, refresh.serial, refresh.until, refresh.secret]).encode()
-        return REFRESH + urlsafe_b64encode(self._sealer.seal(_PLACE, text)).decode()
+        return REFRESH_TOKEN + urlsafe_b64encode(self._sealer.seal(_PLACE, text)).decode()
 
     def open(self, token: str) -> Refresh | None:
         """None for what is none of ours."""
-        if not token.startswith(REFRESH) or len(token) > _LONGEST_REFRESH or not token.isascii():
+        if not token.startswith(REFRESH_TOKEN) or len(token) > _LONGEST_REFRESH or not token.isascii():
             return None
         try:
-            plain = self._sealer.open(_PLACE, urlsafe_b64decode(token[len(REFRESH) :].encode()))
+            plain = self._sealer.open(_PLACE, urlsafe_b64decode(token[len(REFRESH_TOKEN) :].encode()))
         except ValueError:
             return None
         return None if plain is None else Refresh(*json.loads(plain))

@@ -14,18 +14,16 @@ import string
 
 from shin_gateway.call_keys import VIRTUAL_KEY
 
-PREFIX = VIRTUAL_KEY
-
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LETTERS = 43
 """Base62 digits of 32 bytes."""
-_WHOLE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_LETTERS}}}")
+_WHOLE = re.compile(rf"{VIRTUAL_KEY}[0-9A-Za-z]{{{_LETTERS}}}")
 _ID = re.compile(r"key_[0-9A-Za-z]{12}")
 
 
 def make_secret() -> str:
     """A new key. Shown once, to whom it is made for."""
-    return PREFIX + _base62(int.from_bytes(secrets.token_bytes(32)), _LETTERS)
+    return VIRTUAL_KEY + _base62(int.from_bytes(secrets.token_bytes(32)), _LETTERS)
 
 
 def make_id() -> str:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 
+from shin_gateway.call_keys import VIRTUAL_KEY
 from shin_gateway.caller import Caller
 from shin_gateway.errors import Unauthenticated
 from shin_gateway.keys.listening import Listener
 from shin_gateway.keys.memory import Entry, Memory, Unknown
-from shin_gateway.keys.minting import PREFIX, digest_of, is_id, is_whole
+from shin_gateway.keys.minting import digest_of, is_id, is_whole
 from shin_gateway.keys.records import KeyRecord
 from shin_gateway.keys.shelf import Shelf
 from shin_gateway.stores.errors import StoreError
@@ -62,7 +63,7 @@ class KeyRing:
         Raises Unauthenticated for one that does not work, without saying why, and StoreError where it cannot be
         looked up.
         """
-        if not secret.startswith(PREFIX):
+        if not secret.startswith(VIRTUAL_KEY):
             return None
         if not is_whole(secret):
             raise _refused()

@@ -22,6 +22,9 @@ Kind = Literal[
 ]  # fmt: skip
 """What a call asks for: `stored` something that is kept of earlier ones; `other` passes untouched."""
 
+GENERATING: frozenset[Kind] = frozenset({"chat", "complete", "respond"})
+"""Kinds whose answer is a model's own words, which may be streamed, and which another model could write as well."""
+
 Method = Literal["GET", "POST", "DELETE", "WEBSOCKET"]
 """WEBSOCKET is an upgrade to a connection that carries calls, or is one."""
 

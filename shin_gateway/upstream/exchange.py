@@ -21,14 +21,13 @@ from shin_gateway.dialects.base import Dialect
 from shin_gateway.dialects.parts import Framer, Part
 from shin_gateway.errors import SHUTTING_DOWN, Invalid, Refusal, TooLarge, UpstreamFailed
 from shin_gateway.outcome import Outcome
+from shin_gateway.policy.paths import GENERATING
 from shin_gateway.reply import Reply
 from shin_gateway.stream import MAX_DECODED_STREAM, Broken
 from shin_gateway.upstream.sending import HOP_BY_HOP
 
 WHOLE_LIMIT = 64 * 1024 * 1024
 """Bytes of a whole reply that are gathered before they are sent on; a longer one is passed on as it arrives."""
-
-_TALKS = frozenset({"chat", "complete", "respond"})
 
 SILENCE = 15.0
 """Seconds without a part after which the client may be sent a sign of life."""
@@ -156,7 +155,7 @@ async def whole(call: Call, exchange: Exchange) -> Reply:
 
 def _something(call: Call, answer: aiohttp.ClientResponse, body: bytes) -> bytes:
     """A whole body. Raises UpstreamFailed for nothing where a stream was asked for: clients take it for its end."""
-    if not body and answer.status == 200 and call.kind in _TALKS and _wants_stream(call):
+    if not body and answer.status == 200 and call.kind in GENERATING and _wants_stream(call):
         raise UpstreamFailed("The upstream's reply is empty.", code="upstream_empty")
     return body
 
