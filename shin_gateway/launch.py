@@ -20,13 +20,11 @@ from types import FrameType
 from urllib.parse import quote, urlsplit
 
 from shin_gateway import roots
+from shin_gateway.identity.logins import NO_SECRET
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
 BYPASS_VARIABLES = ("NO_PROXY", "no_proxy")
-
-_NO_SECRET = "-"
-"""Node's proxy client sends no credentials at all when the password is empty."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def proxy_url(proxy: str, caller: str | None = None) -> str:
     if caller is None:
         return f"http://{proxy}"
     name, _, secret = caller.partition(":")
-    return f"http://{quote(name, safe='')}:{quote(secret or _NO_SECRET, safe='')}@{proxy}"
+    return f"http://{quote(name, safe='')}:{quote(secret or NO_SECRET, safe='')}@{proxy}"
 
 
 def _bypass(environ: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -10,6 +10,9 @@ from shin_gateway.errors import Unauthenticated
 
 REALM = "Shin Gateway"
 
+NO_SECRET = "-"
+"""The password of who has none: Node's proxy client sends no credentials at all when it is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -30,7 +33,7 @@ def read_login(authorization: str) -> Login:
         user, _, password = base64.b64decode(said.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         raise wants_login("The proxy's credentials cannot be read.") from None
-    return Login(user, password)
+    return Login(user, "" if password == NO_SECRET else password)
 
 
 def wants_login(message: str) -> Unauthenticated:

@@ -212,11 +212,22 @@ async def test_a_login_can_be_required(place: Place) -> None:
     assert (await connect(place, f"ann:{key}")).startswith("HTTP/1.1 200 ")
 
 
-async def test_a_name_alone_says_nothing(place: Place) -> None:
-    async with place.serving.client(login="ann:@") as http:
+@pytest.mark.parametrize("login", ["ann:@", "ann:-@"])
+async def test_a_name_alone_says_nothing(place: Place, login: str) -> None:
+    """`shin exec` writes the password of who has none as `-`."""
+    async with place.serving.client(login=login) as http:
         reply = await http.post(f"{place.url}/v1/messages", json=MESSAGES, headers={"x-api-key": THEIRS})
     assert reply.status_code == 401
     assert not place.seen
+
+
+@pytest.mark.parametrize("auth", ["  auth: {keys: client}", "  auth: {keys: hybrid}"])
+async def test_a_name_alone_is_enough_for_who_brings_a_key(place: Place, auth: str) -> None:
+    await place.policy(auth)
+    async with place.serving.client(login="ann:-@") as http:
+        reply = await http.post(f"{place.url}/v1/messages", json=MESSAGES, headers={"x-api-key": THEIRS})
+    assert reply.status_code == 200
+    assert place.seen[0].header("x-api-key") == THEIRS
 
 
 async def test_requests_in_absolute_form(place: Place) -> None:
