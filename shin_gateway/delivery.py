@@ -11,7 +11,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 from shin_gateway.call import Call
-from shin_gateway.errors import Refusal, TooLarge, UpstreamFailed, shutting_down, whole_seconds
+from shin_gateway.errors import SHUTTING_DOWN, Refusal, TooLarge, UpstreamFailed, shutting_down, whole_seconds
 from shin_gateway.outcome import End
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
@@ -128,7 +128,8 @@ class Delivery:
         if not reply.takes_events:
             self.cut = True
             return b""
-        refusal = UpstreamFailed("The upstream broke off in the middle of its reply.", code=cause)
+        broke = UpstreamFailed("The upstream broke off in the middle of its reply.", code=cause)
+        refusal = shutting_down() if cause == SHUTTING_DOWN else broke
         return self.call.dialect.error_part(refusal, self.call.id, reply.headers.get("content-type", ""))
 
     def fail(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import certifi
 import msgspec
 from mitmproxy import ctx, master, options
+from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.server import ConnectionHandler
 
@@ -283,7 +284,7 @@ def main() -> None:
     try:
         with asyncio.Runner(loop_factory=SharedPortLoop) as runner:
             runner.run(serve(worker_options, ready))
-    except EXPECTED as error:
+    except (*EXPECTED, OptionsError) as error:
         say_failed(ready, str(error))
         sys.exit(1)
 

@@ -52,7 +52,8 @@ async def test_it_serves_and_says_what_and_where(run: Shin) -> None:
     assert f"runs (2 workers, state in {run.home})" in run.out
     for kind in ("proxy", "gateway", "admin"):
         assert f"  {kind:8} http://{said[kind]} " in run.out
-    for line in ("shin exec -- claude", f"OPENAI_BASE_URL=http://{said['gateway']}/v1", "shin tail"):
+    exec, tail = f"shin exec --home {run.home} -- claude", f"shin tail --home {run.home}"
+    for line in (exec, f"OPENAI_BASE_URL=http://{said['gateway']}/v1", tail):
         assert line in run.out
     await until_ready(run, workers=2)
     # New connections are spread over the workers: of forty, both get some.
@@ -105,6 +106,17 @@ async def test_a_port_in_use(run: Shin, which: str) -> None:
         f"shin: cannot listen on 127.0.0.1:{port}: Address already in use; another program has it? Try --{which}-port"
     )
     assert not (run.home / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--set", "nosuch=1", "shin: Unknown option(s): nosuch"),
+        ("--mode", "nosuch", "shin: Invalid proxy mode specification: nosuch"),
+    ],
+)
+def test_an_option_of_mitmproxys_that_is_wrong(run: Shin, option: str, value: str, why: str) -> None:
+    assert run.refused(option, value).startswith(why)
 
 
 async def test_one_for_each_home(run: Shin) -> None:
@@ -314,7 +326,8 @@ async def test_a_stream_that_hangs_does_not_hold_the_end(run: Shin, provider: Fa
         await provider.wait_seen(2)
         run.signal(signal.SIGTERM)
         text, refused = await streaming.rest(), await waiting
-    assert "shutting_down" in text.rstrip().split("\n\n")[-1], "the client is told"
+    told = text.rstrip().split("\n\n")[-1]
+    assert "shutting_down" in told and "The gateway is shutting down." in told
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
     assert refused.headers["retry-after"]
     assert await run.ended() == 0
