@@ -39,6 +39,8 @@ class PolicyWatcher:
         self._base = base
         self._every = every
         self._digest = ""
+        self._wrong = False
+        """Whether the files were wrong when they were last loaded."""
         self._loading = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         # Unknown at first, so that a change between loading and watching is not lost.
@@ -57,16 +59,23 @@ class PolicyWatcher:
     async def reload(self) -> bool:
         """Load now (SIGHUP). False when the files are wrong and the last good policies stay."""
         async with self._loading:
-            self._loaded = snapshot(self._watched)
-            try:
-                # Parsing is slow and calls are in flight, so it does not run on the loop.
-                policies = await asyncio.to_thread(load_policies, self._dirs, self._registry, self._base)
-            except PolicyErrors as error:
-                return _kept(f"policies are wrong:\n{error}")
-            except Exception:  # whatever somebody has written, the next version is looked at too
-                log.exception("policies could not be read")
-                return _kept("policies cannot be read")
-            return await self._swap(policies)
+            loaded = await self._load()
+            if loaded and self._wrong:
+                log.info("policies are right again")
+            self._wrong = not loaded
+            return loaded
+
+    async def _load(self) -> bool:
+        self._loaded = snapshot(self._watched)
+        try:
+            # Parsing is slow and calls are in flight, so it does not run on the loop.
+            policies = await asyncio.to_thread(load_policies, self._dirs, self._registry, self._base)
+        except PolicyErrors as error:
+            return _kept(f"policies are wrong:\n{error}")
+        except Exception:  # whatever somebody has written, the next version is looked at too
+            log.exception("policies could not be read")
+            return _kept("policies cannot be read")
+        return await self._swap(policies)
 
     async def _swap(self, policies: PolicySet) -> bool:
         if policies.digest == self._digest:

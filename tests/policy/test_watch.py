@@ -79,6 +79,17 @@ async def test_a_bad_change_keeps_what_was_and_says_why_once(
     assert (await seen.next()).find("c.example")
 
 
+async def test_who_takes_a_bad_change_back_hears_that_all_is_well(
+    watcher: PolicyWatcher, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "shin_gateway.policy.watch"):
+        write("policies/a.yaml", "hosts: [a.example]\nextra: 1\n")
+        await until_logged(caplog, "last good policies stay in force")
+        assert "right again" not in caplog.text
+        write("policies/a.yaml", "hosts: [a.example]\n")
+        await until_logged(caplog, "policies are right again")
+
+
 async def test_a_change_that_does_not_start_keeps_what_was(
     watcher: PolicyWatcher, write: Write, seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
