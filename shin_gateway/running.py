@@ -24,6 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+DEFAULT_HOME = Path("~/.shin")
+"""Where commands look that are not told."""
+
 ADMIN_TOKEN = "admin.token"
 """File under home; who can read it may everything in the admin API."""
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -261,7 +262,9 @@ class Supervisor:
                 temporary = file.with_name(f"{file.name}.new")
                 temporary.write_text(json.dumps(said))
                 temporary.replace(file)
-        print(_banner(said, self._options.home, len(self._workers), asks_for_keys(self._policies)), flush=True)
+        keys = asks_for_keys(self._policies)
+        logins = keys or bool(self._config.users) or listen.proxy_auth == "required"
+        print(_banner(said, self._options.home, len(self._workers), keys=keys, logins=logins), flush=True)
 
 
 def rewrites(policies: PolicySet) -> bool:
@@ -298,10 +301,11 @@ def _places(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _banner(said: dict[str, Any], home: Path, workers: int, keys: bool) -> str:
+def _banner(said: dict[str, Any], home: Path, workers: int, *, keys: bool, logins: bool) -> str:
     proxy, gateway, admin = (running.reachable(said[name]) for name in ("proxy", "gateway", "admin"))
-    key = {f"{_shin()} key create --user NAME": "callers show keys: make one"} if keys else {}
-    login = "SHIN_USER=NAME:KEY " if keys else ""
+    at = "" if home == running.DEFAULT_HOME.expanduser() else f" --home {shlex.quote(str(home))}"
+    key = {f"{_shin()} key create --user NAME{at}": "callers show keys: make one"} if keys else {}
+    login = "SHIN_USER=NAME:KEY " if logins else ""
     return f"""Shin Gateway {said["version"]} runs ({workers} worker{"s" if workers > 1 else ""}, state in {home}).
 
   proxy    http://{proxy}    for agents and SDKs that take HTTPS_PROXY
@@ -314,9 +318,9 @@ Paste one of these next:
         _lines(
             key
             | {
-                f"{login}{_shin()} exec -- claude": "run an agent through the proxy",
+                f"{login}{_shin()} exec{at} -- claude": "run an agent through the proxy",
                 f"export OPENAI_BASE_URL=http://{gateway}/v1": "point an SDK at the gateway",
-                f"{_shin()} tail": "watch the calls",
+                f"{_shin()} tail{at}": "watch the calls",
             }
         )
     }

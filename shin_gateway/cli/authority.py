@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, AddonsOption, HomeOption, PoliciesOption, folder
+from shin_gateway.cli.options import AddonsOption, HomeOption, PoliciesOption, folder
+from shin_gateway.running import DEFAULT_HOME
 
 
 class Form(enum.StrEnum):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shin_gateway.cli.options import (
-    DEFAULT_HOME,
     AddonsOption,
     ConfigOption,
     Failed,
@@ -19,6 +18,7 @@ from shin_gateway.cli.options import (
     folder,
     warn,
 )
+from shin_gateway.running import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from shin_gateway.launch import Environment

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, WIDE, Failed, HomeOption, folder, warn
+from shin_gateway.cli.options import WIDE, Failed, HomeOption, folder, warn
+from shin_gateway.running import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from shin_gateway.cli.admin_client import AdminClient

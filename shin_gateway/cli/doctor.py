@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, HomeOption, folder
+from shin_gateway.cli.options import HomeOption, folder
+from shin_gateway.running import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from shin_gateway.cli.checks import Finding

@@ -30,7 +30,6 @@ UserOption = Annotated[
     ),
 ]
 
-DEFAULT_HOME = Path("~/.shin")
 WIDE = 200
 """Columns of a table that goes into a pipe, where nothing says how wide it may be."""
 

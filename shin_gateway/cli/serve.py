@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, AddonsOption, ConfigOption, HomeOption, PoliciesOption, folder
+from shin_gateway.cli.options import AddonsOption, ConfigOption, HomeOption, PoliciesOption, folder
+from shin_gateway.running import DEFAULT_HOME
 
 Port = typer.Option(min=0, max=65535, help="0 takes a free one.")
 

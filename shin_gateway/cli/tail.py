@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shin_gateway.cli.options import DEFAULT_HOME, ConfigOption, Failed, HomeOption, folder, warn
+from shin_gateway.cli.options import ConfigOption, Failed, HomeOption, folder, warn
+from shin_gateway.running import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from rich.text import Text
