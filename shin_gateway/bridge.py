@@ -127,7 +127,7 @@ class Bridge:
         host, port = (data.server.address or ("", 0))[:2]
         if not host or isinstance(data.client.proxy_mode, mode_specs.UpstreamMode) or self.gateway.find(host, port):
             return
-        if await is_forbidden(host, port, for_others=self.gateway.for_others):
+        if await is_forbidden(host, port, for_others=self.gateway.config.for_others):
             data.server.error = FORBIDDEN
 
     async def http_connect(self, flow: http.HTTPFlow) -> None:

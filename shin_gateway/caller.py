@@ -12,6 +12,9 @@ Kind = Literal["user", "virtual_key", "token", "key", "anonymous"]
 """user: one of shin.yaml's, or a name in the proxy's URL that nobody checked. virtual_key: a key of ours. token: a JWT
 or a token that its issuer was asked about. key: whoever holds a provider's key, by its hash. anonymous: unknown."""
 
+NO_SECRET = "-"
+"""The password of who has none: Node's proxy client sends no credentials at all when it is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:

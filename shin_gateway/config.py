@@ -138,6 +138,11 @@ class Config(_Part):
     upstream: UpstreamSettings = UpstreamSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def for_others(self) -> bool:
+        """Whether the proxy serves others than whoever runs it, and wants a login of everybody."""
+        return bool(self.users) or self.listen.proxy_auth == "required"
+
     def resolve(self, name: str) -> tuple[str, Mapping[str, Any]]:
         """The model that `name` stands for, itself where it is no alias, and the parameters that come with it.
 

@@ -182,11 +182,6 @@ class Gateway:
         """Whether virtual keys can be exchanged for tokens: somebody has to take them."""
         return any(policy.identifies for policy in self.policies)
 
-    @property
-    def for_others(self) -> bool:
-        """Whether the proxy serves others than whoever runs it, and wants a login of everybody."""
-        return bool(self.config.users) or self.config.listen.proxy_auth == "required"
-
     async def start(self) -> None:
         """Raises PolicyErrors, or whatever keeps an addon from starting."""
         await self.upstream.start()

@@ -63,7 +63,7 @@ class Introductions:
         """Take the proxy's credentials off the request; answer 407 where there have to be others. What is returned has
         to be awaited first."""
         authorization = flow.request.headers.pop("proxy-authorization", None)
-        required = self._house.gateway.for_others or (live is not None and live.policy.proxy_auth == "required")
+        required = self._house.gateway.config.for_others or (live is not None and live.policy.proxy_auth == "required")
         known = self._callers.get(flow.client_conn)  # from CONNECT, or an earlier request on this connection
         if authorization is None and not (required and known in (None, ANONYMOUS)):
             return None
@@ -81,7 +81,7 @@ class Introductions:
 
     def _is_checked(self, login: Login, live: LivePolicy | None, required: bool) -> bool:
         """Whether who logs in is not taken at his word. A name alone says nothing to the addon that asks who calls."""
-        if self._house.gateway.for_others or self._house.gateway.identity.owns(login.secret):
+        if self._house.gateway.config.for_others or self._house.gateway.identity.owns(login.secret):
             return True
         return live is not None and live.policy.identifies and (required or login.secret != "")
 
@@ -124,7 +124,7 @@ class Introductions:
             if call.own_key and any(map(identity.is_ours, credentials(call.headers, call.path))):
                 raise Unauthenticated("A key of the gateway's is not for a provider: the policy lacks the addon auth.")
             known = self._callers.get(client) or tickets.holder(call)
-            if known is None and call.own_key and self._house.gateway.for_others and not identity.users:
+            if known is None and call.own_key and self._house.gateway.config.for_others and not identity.users:
                 raise Unauthenticated("Nobody is let in without a key, and the policy lacks the addon auth.")
             call.caller = known or identity.holder(call)
         except Refusal as refusal:

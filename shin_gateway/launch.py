@@ -20,7 +20,7 @@ from types import FrameType
 from urllib.parse import quote, urlsplit
 
 from shin_gateway import roots
-from shin_gateway.identity.logins import NO_SECRET
+from shin_gateway.caller import NO_SECRET
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")

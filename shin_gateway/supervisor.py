@@ -263,7 +263,7 @@ class Supervisor:
                 temporary.write_text(json.dumps(said))
                 temporary.replace(file)
         keys = asks_for_keys(self._policies)
-        logins = keys or bool(self._config.users) or listen.proxy_auth == "required"
+        logins = keys or self._config.for_others
         print(_banner(said, self._options.home, len(self._workers), keys=keys, logins=logins), flush=True)
 
 

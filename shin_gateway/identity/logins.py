@@ -6,12 +6,10 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 
+from shin_gateway.caller import NO_SECRET
 from shin_gateway.errors import Unauthenticated
 
 REALM = "Shin Gateway"
-
-NO_SECRET = "-"
-"""The password of who has none: Node's proxy client sends no credentials at all when it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
