@@ -96,7 +96,7 @@ class Lease:
 
     @property
     def idle(self) -> bool:
-        return not (self.held or self.drawn or self.spent or self.asked)
+        return not (self.name or self.drawn or self.spent or self.asked)
 
 
 class Leases:
@@ -237,7 +237,8 @@ class _Renewal:
         until_next = max(ROUND, now - lease.taken) if lease.name else ROUND  # a busy worker is late
         wanted = int(2 * (lease.asked + lease.fades * until_next)) if busy else 0
         left = max(0, int(lease.left(now)))
-        if not (wanted or left or lease.spent):
+        all_back = lease.name and not lease.drawn  # nothing is left of it, and its reservation is still there
+        if not (wanted or left or lease.spent or all_back):
             lease.asked = lease.calls = lease.drew = 0
             return None
         kept = 0 if lease.scarce else min(left, wanted)

@@ -205,6 +205,21 @@ async def test_a_quick_bucket_is_not_passed_either(workers: list[Counted]) -> No
             assert last - first + 1 <= 2000 + (times[last] - times[first]) * 2000 + 30
 
 
+async def test_what_has_all_flowed_back_is_let_go_of(workers: list[Counted], stores: list[StateStore]) -> None:
+    worker, limit = workers[0], bucket("back", 1000, 1)
+    async with asyncio.timeout(20):
+        for _ in range(50):
+            someone = Someone(claim(limit, 1, None))
+            await worker.enter(someone.call)
+            someone.end()
+        [lease] = worker._leases._leases.values()
+        while lease.asked or not lease.name:
+            await asyncio.sleep(0.001)
+        time.sleep(0.8)  # a worker that has much else to do: all that it held has come back to the bucket meanwhile
+        while worker.reservations.held or await left_over(stores[0]):
+            await asyncio.sleep(0.05)
+
+
 async def test_places_are_never_passed(workers: list[Counted], stores: list[StateStore]) -> None:
     places, upstream, chance = 700, Upstream(), random.Random(9)
 
