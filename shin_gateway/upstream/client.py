@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from collections.abc import Sequence
@@ -96,11 +95,10 @@ class Upstream:
 
     async def _ask(self, call: Call, exchange: Exchange) -> Reply:
         timeouts = call.policy.timeouts
-        with as_refusals:
-            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as exchange.timer:
-                answer = exchange.answer = await self._send(call)
-                framer = framer_of(call, answer)
-                return await (streamed(call, exchange, framer) if framer else whole(call, exchange))
+        with as_refusals, exchange.patience.lasting(min(timeouts.first_part, timeouts.total)):
+            answer = exchange.answer = await self._send(call)
+            framer = framer_of(call, answer)
+            return await (streamed(call, exchange, framer) if framer else whole(call, exchange))
 
     async def _send(self, call: Call) -> aiohttp.ClientResponse:
         assert self._session is not None and call.target is not None

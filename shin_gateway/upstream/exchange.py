@@ -6,10 +6,8 @@ fall back. Everything that goes wrong is a Refusal before that and Broken after.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from contextlib import suppress
 from typing import Protocol
 
 import aiohttp
@@ -24,6 +22,7 @@ from shin_gateway.outcome import Outcome
 from shin_gateway.policy.paths import GENERATING
 from shin_gateway.reply import Reply
 from shin_gateway.stream import MAX_DECODED_STREAM, Broken
+from shin_gateway.upstream.patience import Patience
 from shin_gateway.upstream.sending import HOP_BY_HOP
 
 WHOLE_LIMIT = 64 * 1024 * 1024
@@ -46,8 +45,7 @@ class Exchange:
         timeouts = call.policy.timeouts
         exchanges.add(self)
         self._exchanges = exchanges
-        self.timer: asyncio.Timeout | None = None
-        """What bounds the wait at hand."""
+        self.patience = Patience()
         self.is_cut = False
         self.answer: aiohttp.ClientResponse | None = None
         self.ready: deque[bytes] = deque()
@@ -74,9 +72,9 @@ class Exchange:
 
     async def _receive(self) -> bytes | None:
         assert self.answer is not None
-        patience = min(SILENCE, self._idle, self._deadline - time.perf_counter())
+        wait = min(SILENCE, self._idle, self._deadline - time.perf_counter())
         try:
-            async with asyncio.timeout(0 if self.is_cut else patience) as self.timer:
+            with self.patience.lasting(0 if self.is_cut else wait):
                 return await self.answer.content.readany()
         except TimeoutError:
             if self.is_cut:
@@ -97,12 +95,11 @@ class Exchange:
 
     def cut(self) -> None:
         self.is_cut = True
-        with suppress(RuntimeError):  # nobody waits at the moment
-            if self.timer is not None:
-                self.timer.reschedule(0)
+        self.patience.end()
 
     def close(self) -> None:
         self._exchanges.discard(self)
+        self.patience.close()
         if self.answer is not None:
             self.answer.close()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 
 from shin_gateway.call import Call
 from shin_gateway.errors import SHUTTING_DOWN
 from shin_gateway.stream import Broken
 from shin_gateway.upstream import SILENCE
+from shin_gateway.upstream.patience import Patience
 from shin_gateway.websockets.carriage import GOING_AWAY, INTERNAL, NORMAL
 from shin_gateway.websockets.provider_socket import NO_CODE, Closed, ProviderSocket
 
@@ -39,7 +38,7 @@ class Incoming:
         self._outcome = call.outcome
         self._quiet = timeouts.socket
         self._deadline = self.heard + timeouts.total
-        self._timer: asyncio.Timeout | None = None
+        self._waiting = Patience()
         self._stopped = False
         self._trouble = ""
 
@@ -47,7 +46,7 @@ class Incoming:
         started = time.perf_counter()
         wait = 0.0 if self._stopped or self._trouble else min(SILENCE, self._quiet, self._deadline - started)
         try:
-            async with asyncio.timeout(wait) as self._timer:
+            with self._waiting.lasting(wait):
                 return self._take(await self._provider.receive())
         except TimeoutError:
             return self._give_up(time.perf_counter())
@@ -94,20 +93,16 @@ class Incoming:
     def stop(self) -> None:
         """The client has closed: there is nobody to read for."""
         self._stopped = True
-        self._wake()
+        self._waiting.end()
 
     def fail(self, cause: str) -> None:
         self._trouble = self._trouble or cause
-        self._wake()
+        self._waiting.end()
 
     def cut(self) -> None:
         """The gateway is shutting down."""
         self.fail(SHUTTING_DOWN)
 
     def close(self) -> None:
+        self._waiting.close()
         self._provider.drop()
-
-    def _wake(self) -> None:
-        with suppress(RuntimeError):  # nobody waits at the moment
-            if self._timer is not None:
-                self._timer.reschedule(0)

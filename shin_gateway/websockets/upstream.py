@@ -7,7 +7,6 @@ not take the upgrade, calls go over HTTPS.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from shin_gateway.stream import Broken
 from shin_gateway.targets import Target
 from shin_gateway.upstream import HOP_BY_HOP, SILENCE, Upstream
 from shin_gateway.upstream.handshakes import HandshakeRefused
+from shin_gateway.upstream.patience import Patience
 from shin_gateway.websockets import frames
 from shin_gateway.websockets.frames import Create
 from shin_gateway.websockets.provider_socket import ProviderSocket, connect, handshake_headers, headers_for
@@ -127,7 +127,7 @@ class UpstreamSocket:
         self._upstream.watch(stream)
         call.on_end(stream.call_ended)
         try:
-            async with asyncio.timeout(min(timeouts.first_part, timeouts.total)) as stream.timer:
+            with stream.patience.lasting(min(timeouts.first_part, timeouts.total)):
                 await socket.send(frame.decode("utf-8", "replace"))
                 first = await stream.receive()
         except TimeoutError:
@@ -177,7 +177,7 @@ class _Stream:
 
     def __init__(self, owner: UpstreamSocket, socket: ProviderSocket, call: Call) -> None:
         timeouts = call.policy.timeouts
-        self.timer: asyncio.Timeout | None = None
+        self.patience = Patience()
         self.ended = False
         """Whether the last event was read: the connection is free for the next call."""
         self._owner = owner
@@ -210,9 +210,9 @@ class _Stream:
         return _as_sse(event)
 
     async def _patiently(self) -> bytes | None:
-        patience = min(SILENCE, self._idle, self._deadline - time.perf_counter())
+        wait = min(SILENCE, self._idle, self._deadline - time.perf_counter())
         try:
-            async with asyncio.timeout(0 if self._is_cut else patience) as self.timer:
+            with self.patience.lasting(0 if self._is_cut else wait):
                 return await self.receive()
         except TimeoutError:
             if self._is_cut:
@@ -243,15 +243,14 @@ class _Stream:
     def cut(self) -> None:
         """The gateway is shutting down."""
         self._is_cut = True
-        with suppress(RuntimeError):  # nobody waits at the moment
-            if self.timer is not None:
-                self.timer.reschedule(0)
+        self.patience.end()
 
     def close(self) -> None:
         """Events that nobody read would be taken for the next reply's."""
         if self._closed:
             return
         self._closed = True
+        self.patience.close()
         self._owner._upstream.unwatch(self)
         if not self.ended:
             self._owner.close()
