@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import json
+import random
 import re
 import time
 from typing import Any, cast
@@ -84,18 +85,24 @@ class Reader(asyncio.Protocol):
 
 
 async def measure(port: int, key: str, streams: int, seconds: float, warm: float) -> dict[str, Any]:
-    """Start the streams spread over the warm time, run, and sum up in milliseconds."""
+    """Start the streams at random moments of the warm time, run, and sum up in milliseconds.
+
+    At equal distances, which are a multiple of that between two parts or a fraction, they would all send at once.
+    """
     loop = asyncio.get_running_loop()
     tally = Tally()
     call = message(f"127.0.0.1:{port}", key, stream=True)
     readers: list[Reader] = []
-    for _ in range(streams):
+    began = loop.time()
+    chance = random.Random(streams)  # the same moments for every subject
+    for start in sorted(chance.uniform(0, warm) for _ in range(streams)):
+        await asyncio.sleep(began + start - loop.time())
         _, reader = await loop.create_connection(lambda: Reader(call, tally), "127.0.0.1", port)
         readers.append(reader)
-        await asyncio.sleep(warm / streams)
-    tally.counting, began = True, time.monotonic()
+    await asyncio.sleep(began + warm - loop.time())
+    tally.counting, counted = True, loop.time()
     await asyncio.sleep(seconds)
-    tally.counting, took = False, time.monotonic() - began
+    tally.counting, took = False, loop.time() - counted
     for reader in readers:
         reader.stop = True
     return {

@@ -56,12 +56,12 @@ class CallHttp1Server(Http1Server):
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         """As the original, which looks for the header again at every part of a stream."""
-        if isinstance(event, ResponseHeaders):
-            self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
         if self._chunked and isinstance(event, ResponseData):
             yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
-        else:
-            yield from super().send(event)
+            return
+        if isinstance(event, ResponseHeaders):
+            self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
+        yield from super().send(event)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(event)

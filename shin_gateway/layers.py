@@ -120,26 +120,40 @@ class CallLayer(HttpLayer):
     limits = ListenLimits()
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Start):
-            alpn, context = self.context.client.alpn, self.context
-            if alpn == b"h2":
-                self.connections[context.client] = CallHttp2Server(context.fork(), self.limits)
-            elif not is_h3_alpn(alpn):
-                self.connections[context.client] = CallHttp1Server(context.fork(), self.limits)
         if isinstance(event, PartReady | Say):
             yield from self._pass_on(event)
         elif isinstance(event, Overdue):
             yield from self._end_overdue(event)
         else:
+            if isinstance(event, events.Start):
+                self._begin()
             yield from super()._handle_event(event)
+
+    def _begin(self) -> None:
+        alpn, context = self.context.client.alpn, self.context
+        if alpn == b"h2":
+            self.connections[context.client] = CallHttp2Server(context.fork(), self.limits)
+        elif not is_h3_alpn(alpn):
+            self.connections[context.client] = CallHttp1Server(context.fork(), self.limits)
 
     def _pass_on(self, event: PartReady | Say) -> layer.CommandGenerator[None]:
         """To its stream, or through the tunnel in which the stream's own HTTP layer is. It may have gone meanwhile."""
-        if event.stream.context.layers[: len(self.context.layers)] != self.context.layers:
-            return
-        own = self.streams.get(event.stream.stream_id)
-        if own is event.stream or (own := self.tunnel()) is not None:
-            yield from self.event_to_child(own, event)
+        stream = event.stream
+        if self.streams.get(stream.stream_id) is not stream:
+            if (inside := self.tunnel()) is not None and _is_in(stream.context, self.context):
+                yield from self.event_to_child(inside, event)
+        elif isinstance(event, PartReady) and event.part:
+            yield from self._send_part(stream.stream_id, event.part)
+        else:
+            yield from self.event_to_child(stream, event)
+
+    def _send_part(self, stream_id: int, part: bytes) -> layer.CommandGenerator[None]:
+        """Past the stream, which would only hand it on, and into the connection where that has nothing to wait for."""
+        connection, data = self.connections[self.context.client], ResponseData(stream_id, part)
+        if isinstance(connection, CallHttp1Server):
+            yield from connection.send(data)
+        else:
+            yield from self.event_to_child(connection, data)
 
     def _end_overdue(self, event: Overdue) -> layer.CommandGenerator[None]:
         if event.layer is not self:
@@ -160,6 +174,10 @@ class CallLayer(HttpLayer):
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = CallStream(_forked(self.context), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+def _is_in(inner: layer.Context, outer: layer.Context) -> bool:
+    return inner.layers[: len(outer.layers)] == outer.layers
 
 
 def _forked(context: layer.Context) -> layer.Context:
@@ -307,18 +325,15 @@ class CallStream(HttpStream):
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, PartReady):
-            yield from self._send_part(event.part)
+            yield from self._end_stream()
         elif isinstance(event, Overdue):
             yield from self._break_off("The body took too long.", ErrorCode.CANCEL)
         else:
             yield from _without_waiting(super()._handle_event(event))
 
-    def _send_part(self, part: bytes) -> layer.CommandGenerator[None]:
+    def _end_stream(self) -> layer.CommandGenerator[None]:
         delivery = self.delivery
         assert delivery is not None
-        if part:
-            yield SendHttp(ResponseData(self.stream_id, part), self.context.client)
-            return
         if delivery.cut:
             error = ResponseProtocolError(self.stream_id, "upstream broke off", ErrorCode.KILL)
             yield SendHttp(error, self.context.client)

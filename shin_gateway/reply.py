@@ -7,6 +7,7 @@ part by part, inner ones first, and owns the end.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -121,10 +122,10 @@ class Reply:
         assert self._stream is not None
         self._stream.hold(due)
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """The next bytes for the client, b"" at the end. Raises Broken."""
         assert self._stream is not None
-        return await self._stream.read()
+        return self._stream.read()
 
     @property
     def takes_events(self) -> bool:

@@ -163,7 +163,10 @@ class Stream:
 
     def _refused(self) -> Refusal | None:
         """What a filter raised. The parts before it go out first."""
-        return next((stage.refusal for stage in self._stages if stage.refusal is not None), None)
+        for stage in self._stages:
+            if stage.refusal is not None:
+                return stage.refusal
+        return None
 
     def _followed(self, parts: list[Part]) -> list[Part]:
         for part in parts:

@@ -105,7 +105,7 @@ class OpenAI(Dialect):
         return b"data: " + self.error_body(refusal, call_id) + b"\n\n"
 
     def failure(self, part: Part) -> Failure | None:
-        if not _MAYBE_ERROR.search(part.raw):
+        if b'"error"' not in part.raw or not _MAYBE_ERROR.search(part.raw):  # every part is asked: the search is slow
             return None
         event = event_of(part)
         return failure_of(event) if isinstance(event, dict) else None

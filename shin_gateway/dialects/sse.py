@@ -8,8 +8,8 @@ from shin_gateway.dialects.parts import MAX_PART, Part, too_large
 
 _CR = 0x0D
 _BOM = b"\xef\xbb\xbf"
-# An event ends with an empty line: two ends of line. The groups are atomic, or CR LF would count as two.
-_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+# An event ends with an empty line: two ends of line. The line feed is taken for good, or CR LF would count as two.
+_END = re.compile(rb"(?:\n|\r\n?+)(?:\n|\r\n?+)")
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|$)")
 # What providers send nearly always: an optional event line, then one data line.
 _PLAIN = re.compile(rb"(?:event: ?([^\r\n]*)\r?\n)?data: ?([^\r\n]*)\r?\n\r?\n")
@@ -40,6 +40,10 @@ class SsePart(Part):
 
     def _parse(self) -> None:
         self._read = True
+        raw = self.raw
+        if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+            self._event, self._data = None, raw[6:-2]
+            return
         plain = _PLAIN.fullmatch(self.raw)
         if plain is not None:
             event, self._data = plain.groups()

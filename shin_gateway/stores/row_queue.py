@@ -42,8 +42,8 @@ _STREAM_ROWS = 1_000_000
 """Rows that may wait in the store for analytics that is down."""
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1_000_000
-_LINGER = 0.02
-"""Seconds that the first row of a batch waits for company: the store is asked 50 times a second at most."""
+_LINGER = 0.05
+"""Seconds that the first row of a batch waits for company: the store is asked 20 times a second at most."""
 _SEND = 2.0
 _PAUSES = (0.05, 2.0)
 """Seconds between tries while the store is down, the first and the longest."""

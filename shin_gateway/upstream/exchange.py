@@ -59,31 +59,33 @@ class Exchange:
         """The next bytes as they arrive, None after SILENCE without any. Raises Broken."""
         if self.ready:
             return self.ready.popleft()
+        assert self.answer is not None
         started = time.perf_counter()
+        wait = 0 if self.is_cut else min(SILENCE, self._idle, self._deadline - started)
         try:
-            chunk = await self._receive()
+            with self.patience.lasting(wait):
+                chunk = await self.answer.content.readany()
+        except TimeoutError:
+            chunk = None
+        except (aiohttp.ClientError, OSError):
+            raise Broken("upstream_cut") from None
         finally:
             now = time.perf_counter()
             self._timings.upstream += now - started
-        if chunk is None and now - self._heard > self._idle:
-            raise Broken("upstream_idle")
-        self._heard = self._heard if chunk is None else now
+        if chunk is None:
+            self._break_if_over(now)
+        else:
+            self._heard = now
         return chunk
 
-    async def _receive(self) -> bytes | None:
-        assert self.answer is not None
-        wait = min(SILENCE, self._idle, self._deadline - time.perf_counter())
-        try:
-            with self.patience.lasting(0 if self.is_cut else wait):
-                return await self.answer.content.readany()
-        except TimeoutError:
-            if self.is_cut:
-                raise Broken(SHUTTING_DOWN) from None
-            if time.perf_counter() >= self._deadline:
-                raise Broken("total_timeout") from None
-            return None
-        except (aiohttp.ClientError, OSError):
-            raise Broken("upstream_cut") from None
+    def _break_if_over(self, now: float) -> None:
+        """Whether a stream that was waited for in vain may be waited for again. Raises Broken."""
+        if self.is_cut:
+            raise Broken(SHUTTING_DOWN)
+        if now >= self._deadline:
+            raise Broken("total_timeout")
+        if now - self._heard > self._idle:
+            raise Broken("upstream_idle")
 
     async def read_ahead(self) -> bytes:
         """The next bytes, kept for `read`. Raises aiohttp's errors, which are refusals before the first part."""
