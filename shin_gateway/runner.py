@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import re
@@ -233,33 +232,49 @@ class _Ready:
 def _handle_signals(made: master.Master, worker: Worker, patience: float) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
+    ending = _Ending(made, worker, patience)
 
     def run(work: Any) -> None:
         task = loop.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async def drain() -> None:
-        await made.addons.get("proxyserver").servers.update([])
-        if not await _ended(made, worker, patience):
-            worker.gateway.cut()
-            await _ended(made, worker, CUT)
-        made.shutdown()
-
-    loop.add_signal_handler(signal.SIGTERM, lambda: run(drain()))
-    loop.add_signal_handler(signal.SIGINT, lambda: run(drain()))
+    loop.add_signal_handler(signal.SIGTERM, lambda: run(ending.go_on()))
+    loop.add_signal_handler(signal.SIGINT, lambda: run(ending.go_on()))
     loop.add_signal_handler(signal.SIGHUP, lambda: run(worker.reload()))
 
 
-async def _ended(made: master.Master, worker: Worker, patience: float) -> bool:
-    """Whether all calls have ended within `patience` seconds, and their clients' sockets have every byte."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience):
-            await worker.gateway.drain()
-            for handler in list(made.addons.get("proxyserver").connections.values()):
-                await _handed_over(handler)
-            return True
-    return False
+class _Ending:
+    """What the first signal begins, and the second hastens."""
+
+    def __init__(self, made: master.Master, worker: Worker, patience: float) -> None:
+        self._made = made
+        self._worker = worker
+        self._patience = patience
+        self._begun = False
+        self._hurry = asyncio.Event()
+
+    async def go_on(self) -> None:
+        if self._begun:
+            self._hurry.set()
+            return
+        self._begun = True
+        await self._made.addons.get("proxyserver").servers.update([])
+        drained = asyncio.create_task(self._drain())
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait([drained, hurried], timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not drained.done():
+            self._worker.gateway.cut()
+            await asyncio.wait([drained], timeout=CUT)
+            drained.cancel()
+        self._made.shutdown()
+
+    async def _drain(self) -> None:
+        """Until all calls have ended, and their clients' sockets have every byte."""
+        await self._worker.gateway.drain()
+        for handler in list(self._made.addons.get("proxyserver").connections.values()):
+            await _handed_over(handler)
 
 
 async def _handed_over(handler: ConnectionHandler) -> None:

@@ -200,7 +200,7 @@ class Supervisor:
         """Return True when everything serves, False when a signal came before that. Raises CannotStart, StoreError."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ended.set)
+            loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         starting = loop.create_task(self._start())
         ended = loop.create_task(self._ended.wait())
@@ -230,8 +230,19 @@ class Supervisor:
             if worker.serves:
                 worker.signal(signal.SIGHUP)
 
+    def _end(self) -> None:
+        """The first signal lets calls end. The second is for those who do not want to wait for them."""
+        if self._ended.is_set():
+            for worker in self._workers:
+                worker.signal(signal.SIGTERM)
+        self._ended.set()
+
     async def until_signal(self) -> None:
         await self._ended.wait()
+        print(
+            f"shin: ending; calls under way get up to {self._options.drain:.0f} s, unless you ask again",
+            file=sys.stderr,
+        )
 
     async def stop(self) -> None:
         """Workers drain first, then the admin process ships what they left, then the store goes."""

@@ -50,7 +50,7 @@ def list_credentials(as_json: Json = False, home: HomeOption = DEFAULT_HOME) -> 
     found = _client(home).get(PATH)["credentials"]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
-    elif found:
+    else:
         _table(found)
 
 

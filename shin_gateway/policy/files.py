@@ -73,7 +73,8 @@ def read_layer(folders: Sequence[Path], registry: Registry, errors: list[PolicyE
     broken: set[str] = set()
     for folder in folders:
         if not folder.is_dir():
-            errors.append(PolicyError(shown(folder), 0, 0, "no such folder of policies"))
+            wrong = "is a file: name the folder that it is in" if folder.is_file() else "no such folder of policies"
+            errors.append(PolicyError(shown(folder), 0, 0, wrong))
             continue
         _read_folder(folder, folder, PolicyFile, registry, policies, errors)
         broken |= _read_folder(folder, folder / PRESETS, PresetFile, registry, presets, errors)

@@ -114,11 +114,14 @@ class _Merged:
     lines: dict[str, AddonLine | Off] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    whole: bool = True
+    """Whether all that it extends was there to be read."""
 
     def take(self, other: _Merged) -> None:
         self.lines |= other.lines
         self.values |= other.values
         self.origins |= other.origins
+        self.whole = self.whole and other.whole
 
 
 class _Loader:
@@ -168,7 +171,8 @@ class _Loader:
         addons = tuple(
             sorted((one for one in merged.lines.values() if isinstance(one, AddonLine)), key=AddonLine.place)
         )
-        self._complete(source, addons)
+        if merged.whole:  # what it needs may be in what could not be read
+            self._complete(source, addons)
         off = tuple(one for one in merged.lines.values() if isinstance(one, Off))
         values = {key: merged.values.get(key, getattr(_DEFAULTS, key)) for key in SINGLE_KEYS}
         digest = _digest(source.name, *map(str, hosts), *map(_written, addons), *map(repr, values.values()))
@@ -201,8 +205,10 @@ class _Loader:
                 self._refuse(source, loc, f'preset "{name}" extends itself: {way}')
             elif name in self._presets:
                 merged.take(self._preset(name))
-            elif name not in self._base.broken | self._own.broken:
-                self._refuse(source, loc, f'unknown preset "{name}"', meant_or_known(name, self._presets))
+            else:
+                merged.whole = False
+                if name not in self._base.broken | self._own.broken:
+                    self._refuse(source, loc, f'unknown preset "{name}"', meant_or_known(name, self._presets))
         own = {key: getattr(source.body, key) for key in source.keys}
         merged.take(_Merged(dict(source.lines), own, dict(source.keys)))
         return merged

@@ -336,6 +336,23 @@ async def test_a_stream_that_hangs_does_not_hold_the_end(run: Shin, provider: Fa
     assert "killed" not in run.err
 
 
+async def test_a_second_signal_does_not_wait(run: Shin, provider: FakeProvider) -> None:
+    provider.rule = lambda seen: Answer(stop=Stop("hang", after="parts", count=2))
+    await run.start("--drain", "600")
+    descendants = family(run.process.pid)
+    async with Streaming(run) as streaming:
+        run.signal(signal.SIGINT)
+        await until(lambda: refuses(run.running["gateway"]))
+        assert "calls under way get up to 600 s" in run.err
+        run.signal(signal.SIGINT)
+        text = await streaming.rest()
+    assert "shutting_down" in text.rstrip().split("\n\n")[-1]
+    assert await run.ended() == 0
+    assert gone(descendants)
+    assert kept(run.home) == [("broken", 200)]
+    assert "killed" not in run.err
+
+
 async def test_a_slow_reader_gets_the_last_byte(run: Shin, provider: FakeProvider) -> None:
     """The whole reply is out of our hands long before the client has it: in buffers that must not go with us."""
     provider.default = Answer(text="x" * 20_000_000)

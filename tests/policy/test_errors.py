@@ -130,6 +130,13 @@ def test_a_folder_that_is_not_there(write: Write, base: Path, registry: Registry
     assert [str(one) for one in check([Path("polices")], registry, base)] == ["polices: no such folder of policies"]
 
 
+def test_a_file_in_place_of_its_folder(write: Write, base: Path, registry: Registry) -> None:
+    write("policies/a.yaml", "hosts: [x.example]\n")
+    assert [str(one) for one in check([Path("policies/a.yaml")], registry, base)] == [
+        "policies/a.yaml: is a file: name the folder that it is in"
+    ]
+
+
 def test_bytes_that_are_not_text(write: Write, base: Path, registry: Registry) -> None:
     write("policies/a.yaml", "").write_bytes(b"hosts: [\xff]")
     write("policies/b.yaml", "").unlink()

@@ -43,3 +43,8 @@ def test_words(text: str, words: list[str], write: Write, ours: Registry) -> Non
     write("mine/gateway.yaml", f"hosts: [gateway]\nextends: standard\naddons:\n  {text}\n")
     found = check([Path("mine")], ours)
     assert [one.message + (f"; {one.hint}" if one.hint else "") for one in found] == words
+
+
+def test_what_is_needed_may_be_in_a_preset_that_was_misspelt(write: Write, ours: Registry) -> None:
+    write("mine/gateway.yaml", "hosts: [gateway]\nextends: standrad\naddons:\n  budget: {limit: $5/day}\n")
+    assert [one.message for one in check([Path("mine")], ours)] == ['unknown preset "standrad"']
