@@ -85,9 +85,9 @@ class Reader(asyncio.Protocol):
 
 
 async def measure(port: int, key: str, streams: int, seconds: float, warm: float) -> dict[str, Any]:
-    """Start the streams at random moments of the warm time, run, and sum up in milliseconds.
+    """Start the streams spread over the warm time, run, and sum up in milliseconds.
 
-    At equal distances, which are a multiple of that between two parts or a fraction, they would all send at once.
+    Not at equal distances: those are a multiple or a fraction of that between two parts, and all would send at once.
     """
     loop = asyncio.get_running_loop()
     tally = Tally()
@@ -95,8 +95,8 @@ async def measure(port: int, key: str, streams: int, seconds: float, warm: float
     readers: list[Reader] = []
     began = loop.time()
     chance = random.Random(streams)  # the same moments for every subject
-    for start in sorted(chance.uniform(0, warm) for _ in range(streams)):
-        await asyncio.sleep(began + start - loop.time())
+    for number in range(streams):
+        await asyncio.sleep(began + (number + chance.random()) * warm / streams - loop.time())
         _, reader = await loop.create_connection(lambda: Reader(call, tally), "127.0.0.1", port)
         readers.append(reader)
     await asyncio.sleep(began + warm - loop.time())
