@@ -181,7 +181,7 @@ class World:
         return self._client("bench.paced", running, seconds, "--rate", f"{rate:.1f}")
 
     def stream(self, running: Running, streams: int, seconds: float) -> dict[str, Any]:
-        """Many streams at once; see bench.stream_client. They begin within two lengths of a stream: as many at any time."""
+        """Many streams at once; see bench.stream_client. They begin within two lengths of one: as many at any time."""
         return self._client("bench.stream_client", running, seconds, "--streams", str(streams), "--warm", "2")
 
     def _client(self, module: str, running: Running, seconds: float, *more: str) -> dict[str, Any]:

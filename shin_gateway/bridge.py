@@ -250,7 +250,7 @@ class Bridge:
         if upgrade := flow.metadata.get(UPGRADE):
             upgrade.carried.begin(delivery)
         self._introductions.introduce(call, flow.client_conn)
-        length = request.headers.get("content-length", "")
+        length = headers.get("content-length", "")
         if length.isdigit() and int(length) > delivery.body_limit:
             delivery.too_large()
 

@@ -26,6 +26,9 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from shin_gateway.listening.limits import ListenLimits
 
+TOGETHER = 65_536
+"""Bytes of a body that go out in one write with the head: a write costs more than the copy."""
+
 UNREAD = 1_000_000
 """Bytes from an HTTP/1 client that may wait until they can be understood."""
 
@@ -49,19 +52,35 @@ class CallHttp1Server(Http1Server):
     """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
 
     _chunked = False
+    _head = b""
+    """Of a reply whose body goes out with it."""
 
     def __init__(self, context: layer.Context, limits: ListenLimits) -> None:
         super().__init__(context)
         self._limits = limits
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
-        """As the original, which looks for the header again at every part of a stream."""
+        """As the original, which looks for the header again at every part of a stream and writes each event alone."""
         if self._chunked and isinstance(event, ResponseData):
             yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
             return
         if isinstance(event, ResponseHeaders):
             self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
-        yield from super().send(event)
+            holds = 0 < len(event.response.raw_content or b"") <= TOGETHER
+            yield from self._hold(super().send(event)) if holds else super().send(event)
+        elif self._head and isinstance(event, ResponseData):
+            head, self._head = self._head, b""
+            yield commands.SendData(self.conn, head + event.data)
+        else:
+            yield from super().send(event)
+
+    def _hold(self, sending: layer.CommandGenerator[None]) -> layer.CommandGenerator[None]:
+        """Keep the head of a reply whose body is at hand, and follows at once."""
+        for command in sending:
+            if isinstance(command, commands.SendData):
+                self._head += command.data
+            else:
+                yield command
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(event)

@@ -10,7 +10,6 @@ changes what they stand on.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -182,7 +181,8 @@ def _is_in(inner: layer.Context, outer: layer.Context) -> bool:
 
 def _forked(context: layer.Context) -> layer.Context:
     """As the original's `fork`, which makes a server of its own first, for nothing."""
-    forked = copy(context)
+    forked = object.__new__(type(context))
+    forked.__dict__.update(context.__dict__)
     forked.layers = context.layers.copy()
     return forked
 

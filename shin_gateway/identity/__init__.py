@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from shin_gateway.call import Call
@@ -134,6 +135,7 @@ def _is_own_token(secret: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def of_key(secret: str) -> Caller:
     """Whoever holds a provider's key."""
     known = digest(secret)

@@ -194,11 +194,22 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
     return open_session(
         connector,
-        skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+        request_class=_AsGiven,
         max_line_size=65536,
         max_field_size=65536,
         **more,
     )
+
+
+class _AsGiven(aiohttp.ClientRequest):
+    """A request with the headers that it is given, and none of aiohttp's own."""
+
+    _NONE: CIMultiDict[None] = CIMultiDict(
+        (name, None) for name in ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+    )
+
+    def update_auto_headers(self, _: object) -> None:
+        self._skip_auto_headers = self._NONE
 
 
 class _Connector(aiohttp.TCPConnector):
