@@ -167,7 +167,7 @@ class Bridge:
         self._introductions.meet(flow)
         live = self.gateway.find_gateway() if is_gateway else self._policy_of(flow)
         looking = self._introductions.identify(flow, live) if flows.is_proxied(flow) else None
-        flow.request.headers.pop("proxy-authorization", None)
+        flows.without_login(flow.request)
         if looking is None:
             self._let_in(flow, live)
         return looking

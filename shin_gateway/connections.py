@@ -12,12 +12,14 @@ import h2.events
 import h2.settings
 import h11
 from h11._readers import ChunkedReader
+from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     HttpEvent,
     RequestProtocolError,
     ResponseData,
+    ResponseEndOfMessage,
     ResponseHeaders,
 )
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
@@ -65,12 +67,14 @@ class CallHttp1Server(Http1Server):
             yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
             return
         if isinstance(event, ResponseHeaders):
-            self._chunked = "chunked" in event.response.headers.get("transfer-encoding", "").lower()
+            self._chunked = _is_chunked(event.response)
             holds = 0 < len(event.response.raw_content or b"") <= TOGETHER
             yield from self._hold(super().send(event)) if holds else super().send(event)
         elif self._head and isinstance(event, ResponseData):
             head, self._head = self._head, b""
             yield commands.SendData(self.conn, head + event.data)
+        elif isinstance(event, ResponseEndOfMessage) and not self._chunked:
+            yield from self.mark_done(response=True)
         else:
             yield from super().send(event)
 
@@ -126,6 +130,11 @@ class CallHttp1Server(Http1Server):
         if isinstance(self.body_reader, ChunkedReader):
             self.body_reader = cast("ChunkedReader", _WithoutTrailers(self.body_reader))
         yield from super().read_body(event)
+
+
+def _is_chunked(response: http.Response) -> bool:
+    fields = response.headers.fields
+    return any(name.lower() == b"transfer-encoding" and b"chunked" in value.lower() for name, value in fields)
 
 
 class _WithoutTrailers:

@@ -56,7 +56,7 @@ def is_foreign_page(request: http.Request) -> bool:
 
     A page may also ask under its own name, if that leads to this machine (DNS rebinding), and be of one origin then.
     """
-    origin = request.headers.get("origin")
+    origin = _said(request, b"origin")
     here = _is_of_a_network(request.host_header or request.host)
     return not here or (origin is not None and _is_elsewhere(origin))
 
@@ -101,10 +101,11 @@ def preflight(request: http.Request) -> http.Response | None:
 def dress(flow: http.HTTPFlow, rules: Rules | None) -> None:
     """Put on a reply of our own listener what is for browsers."""
     if flow.response is not None and flow.response.status_code != 101:
-        request, fields = flow.request.headers, flow.response.headers.fields
-        flow.response.headers.fields = listener.dressed(fields, rules, request.get("origin"))
-        if rules is not None and is_preflight(flow.request.method, request):
-            flow.response.headers.fields += tuple(rules.preflight(request))
+        request, response = flow.request, flow.response
+        origin = None if rules is None else _said(request, b"origin")
+        response.headers.fields = listener.dressed(response.headers.fields, rules, origin)
+        if rules is not None and is_preflight(request.method, request.headers):
+            response.headers.fields += tuple(rules.preflight(request.headers))
 
 
 def failed() -> http.Response:
@@ -151,6 +152,18 @@ def fits(request: http.Request, limit: int) -> bool:
     """Whether a body is known to be within the limit. A file that is not passes by a proxy, rather than not at all."""
     length = request.headers.get("content-length", "0")
     return length.isdigit() and int(length) <= limit and "transfer-encoding" not in request.headers
+
+
+def _said(request: http.Request, name: bytes) -> str | None:
+    """A header's value, as mitmproxy's own `get` has it, which takes five times as long."""
+    found = [value for field, value in request.headers.fields if field.lower() == name]
+    return b", ".join(found).decode("utf-8", "surrogateescape") if found else None
+
+
+def without_login(request: http.Request) -> None:
+    """What is for a proxy is for nobody beyond it."""
+    if _said(request, b"proxy-authorization") is not None:
+        request.headers.pop("proxy-authorization", None)
 
 
 def headers_in(request: http.Request) -> CIMultiDict[str]:
