@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 from h2.frame_buffer import FrameBuffer
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy import hooks
-from mitmproxy.proxy import commands, layer
+from mitmproxy import connection, hooks, options
+from mitmproxy.http import Headers
+from mitmproxy.proxy import commands, context, layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
@@ -15,7 +17,8 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
-from shin_gateway.layers import CallLayer, CallStream, ShinStreamHook
+from shin_gateway.flows import _headers_of
+from shin_gateway.layers import CallLayer, CallStream, ShinStreamHook, _forked
 
 
 def test_streams_are_made_and_answered_where_we_override_them() -> None:
@@ -76,3 +79,25 @@ def test_what_a_connection_is_doing_can_be_seen() -> None:
     assert "self.state = self.read_headers" in inspect.getsource(Http1Server.__mro__[1])
     assert isinstance(ReceiveBuffer()._data, bytearray)
     assert FrameBuffer(server=True)._headers_buffer == []
+
+
+def test_a_whole_body_follows_its_head_at_once() -> None:
+    """`CallHttp1Server` keeps the head until the body comes."""
+    source = inspect.getsource(http.HttpStream.send_response)
+    assert re.search(
+        r"ResponseHeaders\([^\n]*\n\s+self\.context\.client,\n\s+\)\n\s+if content:\n\s+yield SendHttp\(", source
+    )
+    assert "content = self.flow.response.raw_content" in source
+    ending = inspect.getsource(Http1Server.send).partition("ResponseEndOfMessage):")[2].partition("elif")[0]
+    assert ending.count("yield") == 2
+    assert "yield from self.mark_done(response=True)" in ending
+
+
+def test_what_we_make_without_the_originals_constructors() -> None:
+    client = connection.Client(peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), timestamp_start=0)
+    original = context.Context(client, options.Options())
+    ours, theirs = _forked(original), original.fork()
+    assert vars(ours) == vars(theirs)
+    assert ours.layers is not original.layers
+    fields = ((b"a", b"1"), (b"A", b"2"))
+    assert vars(_headers_of(fields)) == vars(Headers(fields))
