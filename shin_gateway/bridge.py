@@ -282,6 +282,8 @@ class Bridge:
             if self.gateway.draining and flow.request.http_version.startswith("HTTP/1"):
                 reply.headers["connection"] = "close"
             flow.response = flows.to_response(flow, call, reply)
+            if reply.streamed:
+                delivery.begin()
 
     async def shin_stream(self, delivery: Delivery) -> None:
         """Send a streamed reply part by part, each once the client has taken the last one."""

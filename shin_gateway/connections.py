@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import dataclass
 from typing import Any, cast
 
 import h2.errors
@@ -50,6 +51,11 @@ MOST = 2000
 """What it may cost: 200 resets, 2,000 pings. Programs that cancel a lot are far below that."""
 
 
+@dataclass
+class HeadAndMore(ResponseHeaders):
+    """The head of a reply whose first bytes follow at once."""
+
+
 class CallHttp1Server(Http1Server):
     """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
 
@@ -64,11 +70,12 @@ class CallHttp1Server(Http1Server):
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         """As the original, which looks for the header again at every part of a stream and writes each event alone."""
         if self._chunked and isinstance(event, ResponseData):
-            yield commands.SendData(self.conn, b"%x\r\n%b\r\n" % (len(event.data), event.data))
+            head, self._head = self._head, b""
+            yield commands.SendData(self.conn, b"%b%x\r\n%b\r\n" % (head, len(event.data), event.data))
             return
         if isinstance(event, ResponseHeaders):
             self._chunked = _is_chunked(event.response)
-            holds = 0 < len(event.response.raw_content or b"") <= TOGETHER
+            holds = isinstance(event, HeadAndMore) or 0 < len(event.response.raw_content or b"") <= TOGETHER
             yield from self._hold(super().send(event)) if holds else super().send(event)
         elif self._head and isinstance(event, ResponseData):
             head, self._head = self._head, b""

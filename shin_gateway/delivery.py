@@ -43,6 +43,8 @@ class Delivery:
         self.stream: Any = None
         """The layer that the parts go to."""
         self.reply: Reply | None = None
+        self._first: asyncio.Task[bytes] | None = None
+        """The first part on its way, until it is taken."""
         self._forward = forward
         self._waiting: asyncio.Task[Any] | None = None
         self._left = False
@@ -89,8 +91,25 @@ class Delivery:
             log.exception("call %s failed", call.id)
             return refuse(call, Refusal("The gateway failed to handle this call."))
 
+    def begin(self) -> None:
+        """Read the first part. It was waited for already, so as a rule it is at hand at once."""
+        reading = self._next_part(lambda: None)
+        self._first = asyncio.Task(reading, loop=asyncio.get_running_loop(), eager_start=True)
+
+    def first_part(self) -> bytes:
+        """The first part, to go out with the head; b"" where it has still to be waited for."""
+        first = self._first
+        if first is None or not first.done():
+            return b""
+        self._first = None
+        return first.result()
+
     async def next_part(self, room: Room) -> bytes:
         """The next bytes for the client, once there is `room` for them; b"" at the end."""
+        first, self._first = self._first, None
+        return await (self._next_part(room) if first is None else first)
+
+    async def _next_part(self, room: Room) -> bytes:
         assert self.reply is not None
         if self._over or self._left:
             return b""

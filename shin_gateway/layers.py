@@ -35,7 +35,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http1 import make_error_response
 
-from shin_gateway.connections import CallHttp1Server, CallHttp2Server
+from shin_gateway.connections import CallHttp1Server, CallHttp2Server, HeadAndMore
 from shin_gateway.listening.limits import ListenLimits
 from shin_gateway.websockets.layer import Say, SocketLayer
 
@@ -68,6 +68,9 @@ class Delivery(Protocol):
     """Bytes of the client's body that are kept; more is thrown away and `too_large` called."""
 
     def too_large(self) -> None: ...
+
+    def first_part(self) -> bytes:
+        """The first part of a streamed reply, if it is at hand; else b"", and it comes as all the others do."""
 
     def client_left(self) -> None:
         """The client closed the connection or reset the stream."""
@@ -300,8 +303,12 @@ class CallStream(HttpStream):
         self.server_state = self.state_done
         if (yield from self.check_killed(False)):
             return
-        yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
         delivery.stream = self
+        if part := delivery.first_part():
+            yield SendHttp(HeadAndMore(self.stream_id, response, end_stream=False), client)
+            yield SendHttp(ResponseData(self.stream_id, part), client)
+        else:
+            yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), client)
         yield ShinStreamHook(delivery)
 
     def flow_done(self) -> layer.CommandGenerator[None]:

@@ -17,9 +17,10 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ErrorCode
 
-from shin_gateway.connections import TOGETHER, CallHttp1Server
+from shin_gateway.connections import TOGETHER, CallHttp1Server, HeadAndMore
 from shin_gateway.listening.limits import ListenLimits
 
+CHUNKED = {"transfer-encoding": "chunked"}
 REQUEST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -96,7 +97,7 @@ def test_a_reply_without_a_body_does_not_wait(wire: Wire) -> None:
 
 
 def test_the_head_of_a_stream_does_not_wait_for_its_first_part(wire: Wire) -> None:
-    [head] = wire.head(streamed(**{"transfer-encoding": "chunked"}))
+    [head] = wire.head(streamed(**CHUNKED))
     assert head.endswith(b"\r\n\r\n")
     assert wire.data(b"data: 1\n\n") == [b"9\r\ndata: 1\n\n\r\n"]
     assert wire.end() == [b"0\r\n\r\n"]
@@ -104,6 +105,18 @@ def test_the_head_of_a_stream_does_not_wait_for_its_first_part(wire: Wire) -> No
     assert len(wire.head(streamed(**{"content-length": "3"}))) == 1
     assert wire.data(b"abc") == [b"abc"]
     assert wire.end() == []
+
+
+def test_a_first_part_that_is_at_hand_goes_out_with_the_head(wire: Wire) -> None:
+    for headers, first in ((CHUNKED, b"7\r\ndata: 1\r\n"), ({"content-length": "10"}, b"data: 1")):
+        assert wire.writes(HeadAndMore(wire.stream_id, streamed(**headers))) == []
+        [written] = wire.data(b"data: 1")
+        assert written.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert written.endswith(b"\r\n\r\n" + first)
+        [second] = wire.data(b"abc")
+        assert second in (b"3\r\nabc\r\n", b"abc")
+        wire.end()
+        wire.ask()
 
 
 def test_a_stream_after_a_whole_reply_is_chunked_and_the_other_way_round(wire: Wire) -> None:
@@ -120,6 +133,6 @@ def test_a_stream_after_a_whole_reply_is_chunked_and_the_other_way_round(wire: W
 
 
 def test_a_break_closes_the_connection(wire: Wire) -> None:
-    wire.head(streamed(**{"transfer-encoding": "chunked"}))
+    wire.head(streamed(**CHUNKED))
     error = ResponseProtocolError(wire.stream_id, "broke off", ErrorCode.KILL)
     assert [type(one) for one in wire.server.handle_event(error)] == [commands.CloseConnection]
