@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -84,6 +85,25 @@ async def test_kill_loses_no_row_and_counts_none_twice(
     assert sum(day["calls"] for day in days) == len(expected)
     assert process.end() == 0
     assert await kept(places) == expected
+
+
+async def test_a_state_store_that_is_busy_for_a_moment_is_waited_for(
+    places: Places, state: StateStore, processes: list[Process]
+) -> None:
+    process = started(places, processes)
+    store = int(re.findall(r"process_id:(\d+)", (await state.run("INFO", "server")).decode())[0])
+    await keep(state, row(0))
+    while not await all_shipped(state):
+        await asyncio.sleep(0.01)
+    await keep(state, *(row(number) for number in range(1, 300)))  # while it waits for more to come
+    os.kill(store, signal.SIGSTOP)
+    try:
+        process.child.send_signal(signal.SIGTERM)
+        await asyncio.sleep(1)
+    finally:
+        os.kill(store, signal.SIGCONT)
+    assert process.child.wait(30) == 0, process.said
+    assert await kept(places) == [f"c{number:03}" for number in range(300)]
 
 
 async def test_a_state_store_that_is_gone_does_not_hold_the_end(
