@@ -55,7 +55,8 @@ async def test_a_wait_can_be_ended_and_only_the_one_at_hand() -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_who_is_cancelled_by_another_is_cancelled() -> None:
+@pytest.mark.parametrize("over", [False, True], ids=["in time", "when the time is over"])
+async def test_who_is_cancelled_by_another_is_cancelled(over: bool) -> None:
     patience = Patience()
 
     async def wait() -> None:
@@ -64,21 +65,8 @@ async def test_who_is_cancelled_by_another_is_cancelled() -> None:
 
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def test_who_is_cancelled_by_another_when_the_time_is_over_is_cancelled() -> None:
-    patience = Patience()
-
-    async def wait() -> None:
-        with patience.lasting(30):
-            await asyncio.sleep(30)
-
-    task = asyncio.create_task(wait())
-    await asyncio.sleep(0)
-    patience.end()
+    if over:
+        patience.end()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
