@@ -54,8 +54,9 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
 
     def wait(self) -> Server:
-        """Until its port takes connections, and its socket, which comes a moment later."""
+        """Until its port takes connections, its socket, which comes a moment later, and its data is read."""
         until(lambda: _listens(socket.AF_INET, ("127.0.0.1", self.port)))
+        until(lambda: not _is_loading(self.port))
         if str(self.socket) in self._command:
             until(lambda: _listens(socket.AF_UNIX, str(self.socket)))
         return self
@@ -130,6 +131,14 @@ def until(ready: Callable[[], object], timeout: float = 20.0) -> None:
     while not ready():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def _is_loading(port: int) -> bool:
+    """What asks for TLS first is taken to be ready."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asking:
+        asking.sendall(b"PING\r\n")
+        return asking.recv(64).startswith(b"-LOADING")
+    return False
 
 
 def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:

@@ -1,5 +1,6 @@
-// `node clients.mjs FOLDER BASE` reads asked steps from its input, a JSON line each: {client, step, ...}, and says what
-// came of each in a line of its own: what was heard, or the client's error. The packages are in FOLDER/node_modules.
+// `node clients.mjs FOLDER BASE` reads asked steps from its input, a JSON line each: [number, {client, step, ...}], and
+// says what came of each in a line of its own: [number, what was heard or the client's error]. The packages are in
+// FOLDER/node_modules.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -25,6 +26,7 @@ function told(error) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const heard = await take(JSON.parse(line)).catch(told);
-  process.stdout.write(`${JSON.stringify(heard)}\n`);
+  const [number, asked] = JSON.parse(line);
+  const heard = await take(asked).catch(told);
+  process.stdout.write(`${JSON.stringify([number, heard])}\n`);
 }
