@@ -10,6 +10,7 @@ import typer
 from shin_gateway.cli.options import AddonsOption, ConfigOption, Failed, PoliciesOption
 
 if TYPE_CHECKING:
+    from shin_gateway.config import Config
     from shin_gateway.registry import Registry
 
 
@@ -32,7 +33,7 @@ def check(
     from shin_gateway.policy.resolve import check as problems
     from shin_gateway.policy.resolve import load_policies
 
-    where, registry = _named(config, folders, addons)
+    where, registry, _ = _named(config, folders, addons)
     found = problems(where, registry)
     for problem in found:
         typer.echo(problem, err=True)
@@ -55,9 +56,11 @@ def explain(
     """
     from shin_gateway.policy.explain import explain as explanation
     from shin_gateway.policy.resolve import load_policies
+    from shin_gateway.providers import Providers
 
+    where, registry, read = _named(config, policies, addons)
     try:
-        text = explanation(load_policies(*_named(config, policies, addons)), host)
+        text = explanation(load_policies(where, registry), Providers.load(read), host)
     except ValueError as error:
         raise Failed(str(error), 2) from None
     typer.echo(text)
@@ -74,10 +77,12 @@ def schema(addons: AddonsOption = None) -> None:
     typer.echo(text(Registry.load(addons or [])), nl=False)
 
 
-def _named(config: Path | None, policies: list[Path] | None, addons: list[Path] | None) -> tuple[list[Path], Registry]:
+def _named(
+    config: Path | None, policies: list[Path] | None, addons: list[Path] | None
+) -> tuple[list[Path], Registry, Config]:
     """Folders of policies, and the addons there are: those of shin.yaml, where it is given, and these."""
     from shin_gateway.assembly import Places
 
     places = Places(Path(), config, policies or [], addons or [])
     read = places.read()
-    return places.policy_dirs(read), places.registry(read)
+    return places.policy_dirs(read), places.registry(read), read

@@ -9,28 +9,35 @@ from typing import Any
 from shin_gateway.policy.files import AddonLine
 from shin_gateway.policy.match import GATEWAY, HostPattern, parse_pattern
 from shin_gateway.policy.resolve import Policy, PolicySet
+from shin_gateway.providers import Providers
 
 
-def explain(policies: PolicySet, host: str) -> str:
+def explain(policies: PolicySet, providers: Providers, host: str) -> str:
     """Text for people; `host` may carry a port. Raises ValueError when it is not a host."""
     pattern = parse_pattern(host)
     if pattern == HostPattern(GATEWAY):
         return (
-            _told(policies.gateway, "our own gateway listener") if policies.gateway else "gateway: no policy names it"
+            _told(policies.gateway, "our own gateway listener", "by the model's name")
+            if policies.gateway
+            else "gateway: no policy names it"
         )
     matches = list(policies.table.matches(pattern.name, pattern.port))
     if not matches:
         return f"{pattern}: tunnelled, not decrypted: no policy names it"
     (won, policy), *beaten = matches
     beats = "".join(f"\n  beats      {one} of {other.name} ({other.file})" for one, other in beaten)
-    return _told(policy, f"{pattern} matches {won}") + beats
+    row = providers.for_host(pattern.name, pattern.port)
+    provider = f"{row.name}  (this host is named in its row)" if row else ""
+    return _told(policy, f"{pattern} matches {won}", provider) + beats
 
 
-def _told(policy: Policy, why: str) -> str:
-    return "\n".join([f"{policy.name} ({policy.file})", f"  host       {why}", *_keys(policy), *_chain(policy)])
+def _told(policy: Policy, why: str, provider: str) -> str:
+    head = [f"{policy.name} ({policy.file})", f"  host       {why}"]
+    return "\n".join([*head, *_keys(policy, provider), *_chain(policy)])
 
 
-def _keys(policy: Policy) -> Iterator[str]:
+def _keys(policy: Policy, provider: str) -> Iterator[str]:
+    """`provider` where it is not the policy that says it."""
     said = {"connect", "first_part", "idle", "total"} | policy.timeouts.model_fields_set  # `socket` is about few calls
     times = ", ".join(f"{name} {_seconds(value)}" for name, value in policy.timeouts if name in said)
     yield _row("timeouts", times, policy)
@@ -39,7 +46,7 @@ def _keys(policy: Policy) -> Iterator[str]:
     yield _row("proxy_auth", policy.proxy_auth, policy)
     if policy.cors:
         yield _row("cors", ", ".join(policy.cors.origins), policy)
-    yield _row("provider", policy.provider, policy)
+    yield f"  provider   {provider}" if provider else _row("provider", policy.provider, policy)
     if policy.paths.rows:
         yield _row("paths", f"{len(policy.paths.rows)} of its own", policy)
 

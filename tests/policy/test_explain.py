@@ -9,8 +9,11 @@ import pytest
 
 from shin_gateway.policy import PolicySet, load_policies
 from shin_gateway.policy.explain import explain
+from shin_gateway.providers import Providers
 from shin_gateway.registry import Registry
 from tests.policy.conftest import Write
+
+PROVIDERS = Providers.load()
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def policies(write: Write, base: Path, registry: Registry) -> PolicySet:
 
 
 def test_a_host(policies: PolicySet) -> None:
-    assert explain(policies, "EU.api.openai.com:443") == dedent(
+    assert explain(policies, PROVIDERS, "EU.api.openai.com:443") == dedent(
         """\
         eu (policies/eu.yaml)
           host       eu.api.openai.com:443 matches eu.api.openai.com
@@ -39,7 +42,7 @@ def test_a_host(policies: PolicySet) -> None:
           limits     body 64,000,000 bytes  (default)
           websocket  carry  (default)
           proxy_auth optional  (default)
-          provider   generic  (default)
+          provider   openai  (this host is named in its row)
           paths      1 of its own  (eu.yaml:4:1)
           chain, outermost first:
             observe   log             {ttl: 3600.0, words: {}}  (presets/observe.yaml:3:3)
@@ -51,20 +54,28 @@ def test_a_host(policies: PolicySet) -> None:
 
 
 def test_the_gateway(policies: PolicySet) -> None:
-    text = explain(policies, "gateway")
+    text = explain(policies, PROVIDERS, "gateway")
     assert text.startswith("gateway (base/gateway.yaml)\n  host       our own gateway listener\n")
 
 
+def test_whose_host_it_is(write: Write, base: Path, registry: Registry) -> None:
+    write("policies/lab.yaml", "hosts: [lab.example, api.openai.com]\nprovider: mistral\n")
+    policies = load_policies([Path("policies")], registry, base)
+    assert "\n  provider   mistral  (lab.yaml:2:1)\n" in explain(policies, PROVIDERS, "lab.example")
+    assert "\n  provider   openai  (this host is named in its row)\n" in explain(policies, PROVIDERS, "api.openai.com")
+    assert "\n  provider   by the model's name\n" in explain(policies, PROVIDERS, "gateway")
+
+
 def test_a_host_that_no_policy_names(policies: PolicySet) -> None:
-    assert explain(policies, "example.com") == "example.com: tunnelled, not decrypted: no policy names it"
+    assert explain(policies, PROVIDERS, "example.com") == "example.com: tunnelled, not decrypted: no policy names it"
 
 
 def test_what_is_no_host(policies: PolicySet) -> None:
     with pytest.raises(ValueError, match="write the host alone"):
-        explain(policies, "https://example.com/")
+        explain(policies, PROVIDERS, "https://example.com/")
 
 
 def test_settings_that_are_not_set_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("hosts: [gateway]\naddons: {parameters: {caps: {n: 1}}}\n")
-    told = explain(load_policies([tmp_path], Registry.load()), "gateway")
+    told = explain(load_policies([tmp_path], Registry.load()), PROVIDERS, "gateway")
     assert " {defaults: {}, caps: {n: 1}, over_cap: lower}  (gateway.yaml:" in told
