@@ -88,6 +88,10 @@ class Waiting:
                     self._fail(error)
                     return
                 await asyncio.sleep(CHECK / 4)
+            except Exception:  # or all would wait for as long as they may
+                log.exception("the queue of calls cannot be followed")
+                self._fail(StoreError("the queue of calls cannot be followed"))
+                return
 
     async def _next(self, seconds: float) -> None:
         found = await self._state.run_alone("BLPOP", self._key, seconds, timeout=seconds + _PATIENCE)

@@ -140,6 +140,9 @@ class RowQueue:
             done = await self._append([STREAM, self._writer], [self._number, self._stream_limit, *batch], alone=_SEND)
         except StoreError as error:
             return str(error)
+        except Exception as error:  # the rows stay, and are tried again
+            logger.exception("rows of calls cannot be sent")
+            return type(error).__name__
         return None if done else "the stream is full; is anything shipping it to analytics?"
 
     def _drop(self) -> None:
