@@ -25,6 +25,7 @@ from shin_gateway.config import Config
 from shin_gateway.diagnostics import Diagnostics
 from shin_gateway.engine import SharedPortLoop, make_master
 from shin_gateway.gateway import Gateway
+from shin_gateway.huge_pages import collapse_heap
 from shin_gateway.lifetime import die_with_parent, say_failed, say_ready
 from shin_gateway.listening.bans import Bans
 from shin_gateway.listening.crowd import Crowd
@@ -125,6 +126,8 @@ class Worker:
                 self._options.update(confdir=str(self._authority.folder))
             except CAError as error:
                 log.error("%s", error)
+            except Exception:  # a full disk, say: there is another day
+                log.exception("the CA could not be looked after")
 
     async def _use(self, policies: PolicySet) -> None:
         """Raises PermissionError where they would let in strangers that those before kept out."""
@@ -212,10 +215,12 @@ async def serve(worker_options: WorkerOptions, ready: int | None = None) -> None
     _handle_signals(made, worker, worker_options.drain)
     gc.freeze()  # what start-up made stays; no need to look at it again and again
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
+    collapsing = asyncio.get_running_loop().run_in_executor(None, collapse_heap)
     try:
         await made.run()
     finally:
         await worker.stop()
+        await collapsing
 
 
 class _Ready:
