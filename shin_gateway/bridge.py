@@ -7,7 +7,6 @@ one names, a request that is no call (telemetry, login, settings) takes mitmprox
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable
@@ -22,7 +21,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from shin_gateway import arrivals, flows, token_requests
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import Call
-from shin_gateway.delivery import Delivery, Room
+from shin_gateway.delivery import Delivery
 from shin_gateway.destinations import is_address, is_forbidden, is_link_local
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.gateway import Gateway, LivePolicy
@@ -33,13 +32,13 @@ from shin_gateway.layers import (
     SOCKET,
     UNDECIDED,
     UPGRADE,
-    CallStream,
     Endless,
     PartReady,
     with_calls,
 )
 from shin_gateway.listening.bans import Bans
 from shin_gateway.listening.crowd import Crowd
+from shin_gateway.outlets import room_at, straight_to
 from shin_gateway.policy.match import GATEWAY
 from shin_gateway.websockets.layer import SocketLayer
 from shin_gateway.websockets.passage import Passage
@@ -49,9 +48,6 @@ log = logging.getLogger(__name__)
 
 _DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "disconnect", "certificate verify failed")
 """What a client's alert, or its hanging up, says when it does not trust our CA."""
-
-ON_THE_WAY = 65_536
-"""Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""
 
 FORBIDDEN = "The proxy does not connect to this address for its clients."
 
@@ -182,6 +178,9 @@ class Bridge:
     def _let_in(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         if flow.response is not None:
             return
+        if flows.is_proxied(flow) and flows.is_for_the_proxy(flow):
+            flow.response = flows.no_gateway(self.gateway.config.listen.gateway_port)
+            return
         if token_requests.asks_for_token(flow, self.gateway):
             return
         arrival = None if live is None else self._arrive(flow, live, flows.is_gateway(flow))
@@ -292,17 +291,19 @@ class Bridge:
         if handler is None:  # the connection went while the head was on its way
             delivery.client_left()
             return
-        room = _room(handler, client, delivery.stream)
-        part = b"first"
-        while part:
-            part = await delivery.next_part(room)
-            await handler.server_event(PartReady(delivery.stream, part))
+        room, write = room_at(handler, client, delivery.stream), straight_to(handler, delivery.stream)
+        while part := await delivery.next_part(room):
+            if write is not None:
+                write(part)
+            else:
+                await handler.server_event(PartReady(delivery.stream, part))
+        await handler.server_event(PartReady(delivery.stream, b""))
 
     async def shin_socket(self, socket: SocketLayer) -> None:
         """Carry the calls of a WebSocket."""
         client = socket.context.client
         handler = _handler(client)
-        await self._sockets.run(socket, handler, _room(handler, client) if handler else lambda: None)
+        await self._sockets.run(socket, handler, room_at(handler, client) if handler else lambda: None)
 
     async def done(self) -> None:
         """mitmproxy stops."""
@@ -330,22 +331,3 @@ def _handler(client: connection.Client) -> ConnectionHandler | None:
 
 def _is_endless(request: NextLayerRequest) -> bool:
     return request.layer is None and len(request.data_client()) > UNDECIDED
-
-
-def _room(handler: ConnectionHandler, client: connection.Client, stream: CallStream | None = None) -> Room:
-    """Waits until the client takes more, by socket and by window: mitmproxy itself waits only when it reads."""
-    transport = handler.transports.get(client)
-    writer = transport.writer if transport else None
-
-    async def wait() -> None:
-        if isinstance(writer, asyncio.StreamWriter):
-            with contextlib.suppress(ConnectionError):  # its end is told by an event of its own
-                await writer.drain()
-        if stream is not None:
-            await stream.room()
-
-    def room() -> Awaitable[None] | None:
-        waiting = writer.transport.get_write_buffer_size() if isinstance(writer, asyncio.StreamWriter) else 0
-        return wait() if waiting > ON_THE_WAY or (stream is not None and stream.full) else None
-
-    return room

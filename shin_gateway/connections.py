@@ -59,7 +59,8 @@ class HeadAndMore(ResponseHeaders):
 class CallHttp1Server(Http1Server):
     """An HTTP/1 connection with bounds: the original keeps a head that never ends, and fails on trailers."""
 
-    _chunked = False
+    chunked = False
+    """Whether the body under way, or the last one, is sent in chunks."""
     _head = b""
     """Of a reply whose body goes out with it."""
 
@@ -69,18 +70,14 @@ class CallHttp1Server(Http1Server):
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         """As the original, which looks for the header again at every part of a stream and writes each event alone."""
-        if self._chunked and isinstance(event, ResponseData):
+        if (self.chunked or self._head) and isinstance(event, ResponseData):
             head, self._head = self._head, b""
-            yield commands.SendData(self.conn, b"%b%x\r\n%b\r\n" % (head, len(event.data), event.data))
-            return
-        if isinstance(event, ResponseHeaders):
-            self._chunked = _is_chunked(event.response)
+            yield commands.SendData(self.conn, head + (chunk(event.data) if self.chunked else event.data))
+        elif isinstance(event, ResponseHeaders):
+            self.chunked = _is_chunked(event.response)
             holds = isinstance(event, HeadAndMore) or 0 < len(event.response.raw_content or b"") <= TOGETHER
             yield from self._hold(super().send(event)) if holds else super().send(event)
-        elif self._head and isinstance(event, ResponseData):
-            head, self._head = self._head, b""
-            yield commands.SendData(self.conn, head + event.data)
-        elif isinstance(event, ResponseEndOfMessage) and not self._chunked:
+        elif isinstance(event, ResponseEndOfMessage) and not self.chunked:
             yield from self.mark_done(response=True)
         else:
             yield from super().send(event)
@@ -137,6 +134,11 @@ class CallHttp1Server(Http1Server):
         if isinstance(self.body_reader, ChunkedReader):
             self.body_reader = cast("ChunkedReader", _WithoutTrailers(self.body_reader))
         yield from super().read_body(event)
+
+
+def chunk(part: bytes) -> bytes:
+    """RFC 9112 §7.1."""
+    return b"%x\r\n%b\r\n" % (len(part), part)
 
 
 def _is_chunked(response: http.Response) -> bool:

@@ -55,6 +55,10 @@ class Delivery:
     def streamed(self) -> bool:
         return self.reply is not None and self.reply.streamed
 
+    @property
+    def _is_done(self) -> bool:
+        return self._over or self._left
+
     def too_large(self) -> None:
         self.call.refusal = TooLarge(f"The body is larger than the limit of {self.body_limit} bytes.")
 
@@ -93,7 +97,7 @@ class Delivery:
 
     def begin(self) -> None:
         """Read the first part. It was waited for already, so as a rule it is at hand at once."""
-        reading = self._next_part(lambda: None)
+        reading = self._read(lambda: None)
         self._first = asyncio.Task(reading, loop=asyncio.get_running_loop(), eager_start=True)
 
     def first_part(self) -> bytes:
@@ -104,52 +108,59 @@ class Delivery:
         self._first = None
         return first.result()
 
-    async def next_part(self, room: Room) -> bytes:
+    def next_part(self, room: Room) -> Awaitable[bytes]:
         """The next bytes for the client, once there is `room` for them; b"" at the end."""
         first, self._first = self._first, None
-        return await (self._next_part(room) if first is None else first)
+        return self._read(room) if first is None else first
 
-    async def _next_part(self, room: Room) -> bytes:
-        assert self.reply is not None
-        if self._over or self._left:
+    async def _read(self, room: Room) -> bytes:
+        """One frame for all that can become of a part: every part of every stream comes through it."""
+        if self._is_done:
             return b""
-        part = await self._unless_left(self._read(self.reply, room)) or b""
-        self.call.outcome.reply_bytes += len(part)
-        return part
-
-    async def _read(self, reply: Reply, room: Room) -> bytes:
+        assert self.reply is not None
+        self._waiting = asyncio.current_task()
         try:
             if (full := room()) is not None:
                 await self._patiently(full)
-            return await reply.read()
-        except TimeoutError:
-            return self._cut_off()
-        except Broken as broken:
-            return self._break_off(reply, broken.cause)
-        except Exception:
-            log.exception("the reply to call %s failed", self.call.id)
-            return self._break_off(reply, "internal_error")
+            part = await self.reply.read()
+        except asyncio.CancelledError:
+            if not self._takes_back_cancel():
+                raise
+            part = b""
+        except Exception as error:
+            part = self._broken_off(error)
+        finally:
+            self._waiting = None
+            if self._left:
+                self._finish_left()
+        self.call.outcome.reply_bytes += len(part)
+        return part
 
     async def _patiently(self, full: Awaitable[None]) -> None:
         """Wait for a client that reads slowly, no longer than the policy gives the whole call. Raises TimeoutError."""
         async with asyncio.timeout(self.call.policy.timeouts.total - self.call.outcome.timings.total):
             await full
 
-    def _cut_off(self) -> bytes:
-        """A client that reads nothing can be told nothing."""
-        self._finish("broken", "client_stalled")
-        self.cut = True
-        return b""
-
-    def _break_off(self, reply: Reply, cause: str) -> bytes:
+    def _broken_off(self, error: Exception) -> bytes:
         """The dialect's error event as the last part; where there are no events, the connection is cut."""
+        reply = self.reply
+        assert reply is not None
+        cause = self._cause_of(error)
         self._finish("broken", cause)
-        if not reply.takes_events:
+        if not reply.takes_events or isinstance(error, TimeoutError):  # who reads nothing can be told nothing
             self.cut = True
             return b""
         broke = UpstreamFailed("The upstream broke off in the middle of its reply.", code=cause)
         refusal = shutting_down() if cause == SHUTTING_DOWN else broke
         return self.call.dialect.error_part(refusal, self.call.id, reply.headers.get("content-type", ""))
+
+    def _cause_of(self, error: Exception) -> str:
+        if isinstance(error, Broken):
+            return error.cause
+        if isinstance(error, TimeoutError):
+            return "client_stalled"
+        log.error("the reply to call %s failed", self.call.id, exc_info=error)
+        return "internal_error"
 
     def fail(self) -> None:
         """The reply cannot be given to the client, through a fault of ours."""
@@ -162,19 +173,25 @@ class Delivery:
 
     async def _unless_left[T](self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await `work` in the hook's own task, which `client_left` and `turn_away` cancel without killing the hook."""
-        task = self._waiting = asyncio.current_task()
-        assert task is not None
+        self._waiting = asyncio.current_task()
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._left and not self._turned_away:
+            if not self._takes_back_cancel():
                 raise
-            task.uncancel()
             return None
         finally:
             self._waiting = None
             if self._left:
                 self._finish_left()
+
+    def _takes_back_cancel(self) -> bool:
+        """Whether it was `client_left` or `turn_away` that cancelled the wait: nobody else shall hear of that."""
+        if not self._left and not self._turned_away:
+            return False
+        assert self._waiting is not None
+        self._waiting.uncancel()
+        return True
 
     def _finish_left(self) -> None:
         """Many clients hang up at the stream's last event, and have had everything then."""

@@ -44,6 +44,12 @@ def is_proxied(flow: http.HTTPFlow) -> bool:
     return isinstance(flow.client_conn.proxy_mode, _PROXIES)
 
 
+def is_for_the_proxy(flow: http.HTTPFlow) -> bool:
+    """Whether a proxy is asked for itself: by a program that was given its address for the gateway's."""
+    host, port = flow.client_conn.sockname[:2]
+    return flow.request.port == port and flow.request.host in (*_THIS_MACHINE, host)
+
+
 def asks_for_websocket(request: http.Request) -> bool:
     """Only GET can (RFC 6455 §4.1): on a POST the header means nothing, and must not lead it past the chain."""
     if request.method != "GET":
@@ -121,8 +127,16 @@ def no_websocket() -> http.Response:
 def no_such_path(request: http.Request) -> http.Response:
     if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
         return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
-    refusal = NotFound("Nothing answers to this path and method. A provider's own paths are under /{provider}/.")
-    call_id = make_id()
+    return _not_found("Nothing answers to this path and method. A provider's own paths are under /{provider}/.")
+
+
+def no_gateway(port: int) -> http.Response:
+    """What the proxy says where the gateway was meant, which listens on `port`."""
+    return _not_found(f"This port is the proxy's, for HTTPS_PROXY. A base URL names the gateway's, which is {port}.")
+
+
+def _not_found(message: str) -> http.Response:
+    refusal, call_id = NotFound(message), make_id()
     body = dialects.get("plain").error_body(refusal, call_id)
     return http.Response.make(404, body, {"content-type": "application/json", "x-request-id": call_id})
 

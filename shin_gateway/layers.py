@@ -120,9 +120,11 @@ class CallLayer(HttpLayer):
     """mitmproxy's HTTP layer, with streams of ours and connections that have bounds and say when they have room."""
 
     limits = ListenLimits()
+    http1: CallHttp1Server | None = None
+    """The client's connection, if it is of that kind."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, PartReady | Say):
+        if isinstance(event, (PartReady, Say)):  # a tuple is at hand, a union is made anew
             yield from self._pass_on(event)
         elif isinstance(event, Overdue):
             yield from self._end_overdue(event)
@@ -136,7 +138,7 @@ class CallLayer(HttpLayer):
         if alpn == b"h2":
             self.connections[context.client] = CallHttp2Server(context.fork(), self.limits)
         elif not is_h3_alpn(alpn):
-            self.connections[context.client] = CallHttp1Server(context.fork(), self.limits)
+            self.http1 = self.connections[context.client] = CallHttp1Server(context.fork(), self.limits)
 
     def _pass_on(self, event: PartReady | Say) -> layer.CommandGenerator[None]:
         """To its stream, or through the tunnel in which the stream's own HTTP layer is. It may have gone meanwhile."""
@@ -151,11 +153,11 @@ class CallLayer(HttpLayer):
 
     def _send_part(self, stream_id: int, part: bytes) -> layer.CommandGenerator[None]:
         """Past the stream, which would only hand it on, and into the connection where that has nothing to wait for."""
-        connection, data = self.connections[self.context.client], ResponseData(stream_id, part)
-        if isinstance(connection, CallHttp1Server):
-            yield from connection.send(data)
+        data = ResponseData(stream_id, part)
+        if self.http1 is not None:
+            yield from self.http1.send(data)
         else:
-            yield from self.event_to_child(connection, data)
+            yield from self.event_to_child(self.connections[self.context.client], data)
 
     def _end_overdue(self, event: Overdue) -> layer.CommandGenerator[None]:
         if event.layer is not self:
@@ -207,11 +209,20 @@ class CallStream(HttpStream):
         return self.flow.metadata.get(DELIVERY) if hasattr(self, "flow") else None
 
     @cached_property
+    def _connection(self) -> object:
+        http_layer = self.context.layers[self.context.layers.index(self) - 1]
+        return http_layer.connections[self.context.client]  # type: ignore[attr-defined]
+
+    @cached_property
     def _window(self) -> CallHttp2Server | None:
         """The connection, if it has windows."""
-        http_layer = self.context.layers[self.context.layers.index(self) - 1]
-        connection = http_layer.connections[self.context.client]  # type: ignore[attr-defined]
-        return connection if isinstance(connection, CallHttp2Server) else None
+        return self._connection if isinstance(self._connection, CallHttp2Server) else None
+
+    @property
+    def chunks_alone(self) -> bool:
+        """Whether a part on its way to the client's socket is made a chunk, and nothing else is done with it."""
+        connection = self._connection
+        return isinstance(connection, CallHttp1Server) and connection.chunked and not self.context.client.tls
 
     @property
     def full(self) -> bool:
@@ -341,6 +352,9 @@ class CallStream(HttpStream):
     def _end_stream(self) -> layer.CommandGenerator[None]:
         delivery = self.delivery
         assert delivery is not None
+        # Before the client hears of the end: what it asks next finds its budgets settled and its places free.
+        delivery.sent()
+        delivery.stream = None
         if delivery.cut:
             error = ResponseProtocolError(self.stream_id, "upstream broke off", ErrorCode.KILL)
             yield SendHttp(error, self.context.client)
@@ -349,8 +363,6 @@ class CallStream(HttpStream):
             yield DropStream(self.stream_id)
         else:
             yield from self.flow_done()
-        delivery.sent()
-        delivery.stream = None
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError

@@ -77,6 +77,8 @@ class Stream:
         self._ending = dialect.ending()
         self._stages: list[_Filtering | _Observing] = []
         self._filtered = False
+        self._refusals: list[Refusal] = []
+        """What filters raised."""
         self._due: Due | None = None
         self._ended = False
         self._complete = False
@@ -100,7 +102,7 @@ class Stream:
 
     def filter(self, filter: Filter) -> None:
         if self._framer is not None:  # a stream in no dialect has no parts to change
-            self._stages.append(_Filtering(filter))
+            self._stages.append(_Filtering(filter, self._refusals))
             self._filtered = True
 
     def tee(self, observer: Observer) -> None:
@@ -115,6 +117,7 @@ class Stream:
         shadow._framer = self._framer
         shadow._stages = []
         shadow._filtered = False
+        shadow._refusals = []
         self._stages.append(_Observing(_Shadow(shadow)))
         return shadow
 
@@ -128,7 +131,7 @@ class Stream:
                     return self._flush() or self._end()
                 chunk = b""  # nothing is missing: the last event has come
             try:
-                out = self._next(chunk)
+                out = self._feed(chunk) if chunk else self._without(chunk)
             except Refusal as refusal:  # an event without end, a compression that is broken
                 out = self._break(refusal)
             if self._due is not None and (wait := self._due(self._complete)) is not None:
@@ -141,10 +144,11 @@ class Stream:
         self._ended, self._broken = True, _broken_by(refusal)
         return self._flush()
 
-    def _next(self, chunk: bytes | None) -> bytes:
+    def _without(self, chunk: bytes | None) -> bytes:
+        """What to send when no bytes have come."""
         if chunk is None:  # parts go out whole, so this is a place between two of them
             return self.keepalive or b""
-        return self._feed(chunk) if chunk else self._finish()
+        return self._finish()
 
     def _end(self) -> bytes:
         """The end of the stream, and the exception for a break only after everything before it was sent."""
@@ -156,22 +160,13 @@ class Stream:
     def _feed(self, chunk: bytes) -> bytes:
         if self._framer is None:
             return chunk
-        parts = self._run(self._followed(self._framer.feed(self._decoder.feed(chunk) if self._decoder else chunk)))
-        if self._filtered and (refusal := self._refused()) is not None:
-            return _join(parts) + self._break(refusal)
-        return chunk if self._decoder and not self._filtered else _join(parts)
-
-    def _refused(self) -> Refusal | None:
-        """What a filter raised. The parts before it go out first."""
-        for stage in self._stages:
-            if stage.refusal is not None:
-                return stage.refusal
-        return None
-
-    def _followed(self, parts: list[Part]) -> list[Part]:
+        parts = self._framer.feed(self._decoder.feed(chunk) if self._decoder else chunk)
         for part in parts:
             self._ending.feed(part)
-        return parts
+        parts = self._run(parts)
+        if self._refusals:  # the parts before it go out first
+            return _join(parts) + self._break(self._refusals[0])
+        return chunk if self._decoder and not self._filtered else _join(parts)
 
     def _finish(self) -> bytes:
         """The transport has ended. Whether that is the end of the stream, the dialect's last part says."""
@@ -180,15 +175,17 @@ class Stream:
             self._complete = True
             return b""
         rest = self._framer.end()
-        self._followed([part for part in rest if not _is_half(part)])
+        for part in rest:
+            if not _is_half(part):
+                self._ending.feed(part)
         self._complete = self._ending.complete
         if not self._complete:  # what is left is half an event, and an error event has to follow
             self._broken, rest = Broken("upstream_cut"), []
         parts = self._run(rest)
         last = _join(parts) if self._filtered or not self._decoder else b""
-        if self._broken is None and (refusal := self._refused()) is not None:
+        if self._broken is None and self._refusals:
             self._complete = False
-            return last + self._break(refusal)
+            return last + self._break(self._refusals[0])
         return last + self._flush()
 
     def _flush(self) -> bytes:
@@ -197,8 +194,8 @@ class Stream:
         for number, stage in enumerate(self._stages):
             for part in stage.finish():
                 parts.extend(self._run([part], number + 1))
-        if self._broken is None and (refusal := self._refused()) is not None:
-            self._complete, self._broken = False, _broken_by(refusal)
+        if self._broken is None and self._refusals:
+            self._complete, self._broken = False, _broken_by(self._refusals[0])
         return _join(parts) if self._filtered else b""
 
     def _run(self, parts: list[Part], first: int = 0) -> list[Part]:
@@ -233,9 +230,9 @@ def _join(parts: list[Part]) -> bytes:
 class _Filtering:
     """A filter as a stage of the stream."""
 
-    def __init__(self, filter: Filter) -> None:
+    def __init__(self, filter: Filter, refusals: list[Refusal]) -> None:
         self._filter = filter
-        self.refusal: Refusal | None = None
+        self._refusals = refusals
 
     def feed(self, parts: list[Part]) -> list[Part]:
         out: list[Part] = []
@@ -243,7 +240,7 @@ class _Filtering:
             for part in parts:
                 out.extend(self._filter.feed(part))
         except Refusal as refusal:
-            self.refusal = refusal
+            self._refusals.append(refusal)
         return out
 
     def finish(self) -> Iterable[Part]:
@@ -255,8 +252,6 @@ class _Filtering:
 
 class _Observing:
     """An observer as a stage of the stream."""
-
-    refusal = None
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer

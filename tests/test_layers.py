@@ -14,6 +14,7 @@ from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
@@ -55,6 +56,11 @@ def test_a_hook_that_does_not_block_is_still_run() -> None:
     assert "if hook.blocking:" in source
     assert "async def server_event" in source
     assert issubclass(ShinStreamHook, commands.StartHook)
+
+
+def test_no_silence_ends_a_connection_while_a_hook_runs() -> None:
+    """Parts that go straight to the socket tell the watchdog nothing."""
+    assert "with self.timeout_watchdog.disarm():" in inspect.getsource(ProxyConnectionHandler.handle_hook)
 
 
 def test_a_connections_own_protocol_can_be_chosen() -> None:

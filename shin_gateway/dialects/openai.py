@@ -78,7 +78,7 @@ _STATUS_OF |= dict.fromkeys(
 ) | {"vector_store_timeout": 504}
 _HOPELESS = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|"object"\s*:\s*"error"')
-MAYBE_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 class _Head(msgspec.Struct):
@@ -111,11 +111,18 @@ class OpenAI(Dialect):
         return failure_of(event) if isinstance(event, dict) else None
 
     def ends(self, part: Part) -> bool:
+        if b"[DONE]" not in part.raw:
+            return False
         data = part.data
         return data is not None and data.startswith(b"[DONE]")
 
     def account(self, body: bytes) -> tuple[Usage | None, str | None]:
         return read_body(body)
+
+
+def maybe_usage(part: Part) -> bool:
+    """Whether it is worth a look: once asked, OpenAI sends `"usage":null` with every chunk."""
+    return b'"usage"' in part.raw and _USAGE.search(part.raw) is not None  # every part is asked: the search is slow
 
 
 class ChunkReader:
@@ -125,7 +132,7 @@ class ChunkReader:
     model: str | None = None
 
     def feed(self, part: Part) -> None:
-        if self.model is not None and not MAYBE_USAGE.search(part.raw):
+        if self.model is not None and not maybe_usage(part):
             return
         data = part.data
         if data is None or data[:1] != b"{":

@@ -14,7 +14,7 @@ import msgspec
 
 from shin_gateway.dialects.base import Dialect, Ending, View
 from shin_gateway.dialects.json_spans import Channel, Slot, decode, members, paths
-from shin_gateway.dialects.openai import MAYBE_USAGE, ChunkReader, OpenAI
+from shin_gateway.dialects.openai import ChunkReader, OpenAI, maybe_usage
 from shin_gateway.dialects.parts import Part
 
 _MESSAGE = (
@@ -134,6 +134,12 @@ def _chunk_of(part: Part) -> _Chunk | None:
         return None
 
 
+def _goes_on(raw: bytes) -> bool:
+    """Whether it surely says no more than that the first choice goes on, as nearly every part of every stream does."""
+    unfinished = raw.count(b'"finish_reason"') == 1 and b'"finish_reason":null' in raw
+    return unfinished and raw.count(b'"index"') == raw.count(b'"index":0')
+
+
 class ChoicesEnding(Ending):
     """`[DONE]` ends the stream; some servers send none, so a finish reason for every choice will do."""
 
@@ -144,6 +150,8 @@ class ChoicesEnding(Ending):
 
     def feed(self, part: Part) -> None:
         super().feed(part)
+        if 0 in self._open and _goes_on(part.raw):
+            return
         if not self._open and self._finished and not _FINISHED.search(part.raw):
             return
         chunk = _chunk_of(part)
@@ -162,25 +170,25 @@ class ChoicesEnding(Ending):
 
 def is_usage_only(part: Part) -> bool:
     """The extra chunk: usage, and no choices."""
-    if not MAYBE_USAGE.search(part.raw):  # once asked, OpenAI sends `"usage":null` with every chunk
+    if not maybe_usage(part):
         return False
     chunk = _chunk_of(part)
     return chunk is not None and isinstance(chunk.usage, dict) and chunk.choices == []
 
 
-_ASK = '"stream_options":{"include_usage":true}'
+_ASK = b'"stream_options":{"include_usage":true}'
 
 
 def ask_usage(body: bytes) -> bytes | None:
-    """Add `stream_options.include_usage` to a streamed call by splicing it in. Raises Invalid."""
+    """Add `stream_options.include_usage` to the call of a stream by splicing it in. Raises Invalid."""
+    if b"stream_options" not in body and b"\\u" not in body:  # nor is the name written with escapes: no need to read
+        end = body.rindex(b"}")
+        return b"%b,%b%b" % (body[:end], _ASK, body[end:])
     text = decode(body)
-    found = members(text)
-    stream, options = found.get("stream"), found.get("stream_options")
-    if stream is None or stream.value is not True:
-        return None
+    options = members(text).get("stream_options")
     if options is None:
         end = text.rindex("}")
-        return f"{text[:end]},{_ASK}{text[end:]}".encode()
+        return f"{text[:end]},{_ASK.decode()}{text[end:]}".encode()
     if not isinstance(options.value, dict):
         return f'{text[: options.start]}{{"include_usage":true}}{text[options.end :]}'.encode()
     if options.value.get("include_usage") is True:

@@ -15,7 +15,7 @@ import msgspec
 from shin_gateway.dialects.base import NOTHING, Failure, View, event_of, to_json
 from shin_gateway.dialects.heads import Peek, peek_as, require_model, whole_number
 from shin_gateway.dialects.json_spans import Channel, Slot, paths
-from shin_gateway.dialects.openai import OpenAI, error_object, failure_from, usage_of
+from shin_gateway.dialects.openai import OpenAI, error_object, failure_from, maybe_usage, usage_of
 from shin_gateway.dialects.parts import Part
 from shin_gateway.errors import Refusal
 from shin_gateway.outcome import Usage
@@ -68,7 +68,6 @@ _NO_TEXT_EVENTS = frozenset({"error", "response.audio.delta"})
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"').match
 _FAILURE = re.compile(rb'"type"\s*:\s*"(?:error|response\.failed)"').search
-_MAYBE_USAGE = re.compile(rb'"usage"\s*:\s*\{').search
 
 
 class _Head(msgspec.Struct):
@@ -233,7 +232,7 @@ class ResponseReader:
     model: str | None = None
 
     def feed(self, part: Part) -> None:
-        if self.model is not None and not _MAYBE_USAGE(part.raw):
+        if self.model is not None and not maybe_usage(part):
             return
         data = part.data
         if data is None or b'"response"' not in data:

@@ -20,11 +20,12 @@ class SsePart(Part):
 
     __slots__ = ("_data", "_event", "_read")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, data: bytes | None = None) -> None:
+        """`data` of an event that has nothing else, where the caller knows it."""
         self.raw = raw
-        self._read = False
-        self._event: str | None
-        self._data: bytes | None
+        self._read = data is not None
+        self._event: str | None = None
+        self._data = data
 
     @property
     def event(self) -> str | None:
@@ -40,9 +41,8 @@ class SsePart(Part):
 
     def _parse(self) -> None:
         self._read = True
-        raw = self.raw
-        if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
-            self._event, self._data = None, raw[6:-2]
+        if _is_one_line(self.raw):
+            self._data = self.raw[6:-2]
             return
         plain = _PLAIN.fullmatch(self.raw)
         if plain is not None:
@@ -99,6 +99,13 @@ def _write(value: bytes, prefix: bytes, end: bytes) -> bytes:
     return prefix + space + value + end
 
 
+def _is_one_line(chunk: bytes) -> bool:
+    """Whether it is one event that is one line of data, and nothing else: most of what most providers write."""
+    if not chunk.startswith(b"data: ") or chunk.find(b"\n") != len(chunk) - 2:
+        return False
+    return chunk.endswith(b"\n\n") and b"\r" not in chunk
+
+
 def _is_one(chunk: bytes) -> bool:
     """Whether it is surely one event and nothing else, in one kind of line end: what providers write at once."""
     if chunk.endswith(b"\n\n"):
@@ -120,11 +127,13 @@ class SseFramer:
 
     def feed(self, chunk: bytes) -> list[Part]:
         source: bytes | bytearray = chunk
-        if not self._buffer and _is_one(chunk):
-            return [SsePart(chunk)]
         if self._buffer:
             self._buffer += chunk
             source = self._buffer
+        elif _is_one_line(chunk):
+            return [SsePart(chunk, chunk[6:-2])]
+        elif _is_one(chunk):
+            return [SsePart(chunk)]
         parts: list[Part] = []
         start, look_from = 0, max(0, self._searched - 3)
         while (found := _END.search(source, look_from)) is not None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Sequence
-from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
@@ -18,15 +16,14 @@ from shin_gateway.call import Call
 from shin_gateway.call_keys import unmentioned
 from shin_gateway.dialects.parts import MAX_PART
 from shin_gateway.errors import TooLarge, Unsupported, UpstreamTimeout, shutting_down
-from shin_gateway.outcome import Timings
 from shin_gateway.provider_keys.grants import Form
 from shin_gateway.reply import Reply
+from shin_gateway.upstream.connector import CURRENT, Connector, open_pooled
 from shin_gateway.upstream.exchange import Attempt, Exchange, framer_of, streamed, whole
-from shin_gateway.upstream.failures import as_refusals
+from shin_gateway.upstream.failures import AsRefusals, who_is_asked
 from shin_gateway.upstream.handshakes import keep_refusal
 from shin_gateway.upstream.options import UpstreamOptions
 from shin_gateway.upstream.sending import data_of, headers_of
-from shin_gateway.upstream.sessions import open_session
 from shin_gateway.upstream.tls import client_certificate, make_context
 
 LONGEST_FORM_REPLY = 65536
@@ -53,9 +50,9 @@ class Upstream:
         """Base URLs that take no WebSocket, and when they may be asked again (monotonic)."""
 
     async def start(self) -> None:
-        connector = _Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30)
-        self._session = _session(connector)
-        self._sockets = _session(connector, connector_owner=False, middlewares=(keep_refusal,))
+        connector = Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=30)
+        self._session = open_pooled(connector)
+        self._sockets = open_pooled(connector, connector_owner=False, middlewares=(keep_refusal,))
 
     async def close(self) -> None:
         for session in (self._sockets, self._session):
@@ -95,7 +92,8 @@ class Upstream:
 
     async def _ask(self, call: Call, exchange: Exchange) -> Reply:
         timeouts = call.policy.timeouts
-        with as_refusals, exchange.patience.lasting(min(timeouts.first_part, timeouts.total)):
+        patience = exchange.patience.lasting(min(timeouts.first_part, timeouts.total))
+        with AsRefusals(who_is_asked(call)), patience:
             answer = exchange.answer = await self._send(call)
             framer = framer_of(call, answer)
             return await (streamed(call, exchange, framer) if framer else whole(call, exchange))
@@ -105,7 +103,7 @@ class Upstream:
         url = URL(call.target.url(unmentioned(call.path)), encoded=True)
         if call.target.fetches:
             await call.target.ready()
-        _CURRENT.set(call.outcome.timings)
+        CURRENT.set(call.outcome.timings)
         answer = await self._session.request(
             call.method,
             url,
@@ -128,7 +126,7 @@ class Upstream:
         """
         assert self._session is not None
         url = URL(form.url, encoded=True)
-        with as_refusals:
+        with AsRefusals(url.host or ""):
             async with self._session.post(
                 url,
                 headers={**_FORM_HEADERS, **form.headers},
@@ -189,46 +187,6 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
         if len(body) > LONGEST_FORM_REPLY:
             raise TooLarge("The answer to a form is too long.")
     return body
-
-
-def _session(connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
-    return open_session(
-        connector,
-        request_class=_AsGiven,
-        max_line_size=65536,
-        max_field_size=65536,
-        **more,
-    )
-
-
-class _AsGiven(aiohttp.ClientRequest):
-    """A request with the headers that it is given, and none of aiohttp's own."""
-
-    _NONE: CIMultiDict[None] = CIMultiDict(
-        (name, None) for name in ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-    )
-
-    def update_auto_headers(self, _: object) -> None:
-        self._skip_auto_headers = self._NONE
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Notes how long a new connection took. aiohttp's tracing would cost something for every call."""
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> Any:
-        began = time.perf_counter()
-        try:
-            return await super()._create_connection(req, traces, timeout)
-        finally:
-            _CURRENT.get(_NOBODY).connect += time.perf_counter() - began
-
-
-_CURRENT: ContextVar[Timings] = ContextVar("timings")
-"""Those of the call that the running task serves."""
-_NOBODY = Timings()
-"""Of connections that no call alone is asked on."""
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ from shin_gateway.outcome import Outcome
 from shin_gateway.reply import Reply
 from shin_gateway.stream import Broken
 from shin_gateway.targets import Target
-from shin_gateway.upstream import Upstream, as_refusals
+from shin_gateway.upstream import AsRefusals, Upstream, who_is_asked
 from shin_gateway.upstream.handshakes import HandshakeRefused
 from shin_gateway.websockets.carriage import GONE, NORMAL, PING, POLICY, Client
 from shin_gateway.websockets.incoming import SENDABLE, Incoming
@@ -91,7 +91,7 @@ class Passage:
         call.outcome.attempts += 1
         started = time.perf_counter()
         try:
-            with as_refusals:
+            with AsRefusals(who_is_asked(call)):
                 offer = self._offer(call.target)
                 self._provider = await connect(self._upstream, call, headers, protocols=offer, compress=self._compress)
         except HandshakeRefused as refused:

@@ -321,8 +321,12 @@ def test_renames_the_model_and_nothing_else(name: str, body: bytes, path: str, n
             b'{"stream_options":{"include_usage":true},"stream":true}',
         ),
         (b'{"stream":true,"stream_options":{"include_usage":true}}', None),
-        (b'{"stream":false}', None),
-        (b'{"model":"m"}', None),
+        (b'{"stream":true,"a":"\\u00e4"}', b'{"stream":true,"a":"\\u00e4","stream_options":{"include_usage":true}}'),
+        (b'{"stream":true,"stream\\u005foptions":{"include_usage":true}}', None),
+        (
+            b'{"stream":true,"a":"\\"stream_options\\""}',
+            b'{"stream":true,"a":"\\"stream_options\\"","stream_options":{"include_usage":true}}',
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["openai.chat", "openai.completions"])

@@ -7,6 +7,7 @@ import json
 import ssl
 
 import httpx2
+import openai
 import pytest
 
 from tests.e2e.serving import CHAT, MESSAGES, Serving
@@ -145,3 +146,11 @@ async def test_a_name_of_ours_is_not_served_from_elsewhere(serving: Serving, sec
         assert secure.seen[0].sni == "localhost"
         assert not decoy.seen
         writer.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_who_takes_the_proxy_for_the_gateway_is_told(serving: Serving, host: str) -> None:
+    base = serving.proxy().replace("127.0.0.1", host)
+    async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk", max_retries=5) as client:
+        with pytest.raises(openai.NotFoundError, match="This port is the proxy's"):
+            await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
