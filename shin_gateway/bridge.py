@@ -21,21 +21,13 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from shin_gateway import arrivals, flows, token_requests
 from shin_gateway.arrivals import Arrival
 from shin_gateway.call import Call
+from shin_gateway.call_stream import DELIVERY, NAMED_HOSTS, SOCKET, UPGRADE, PartReady
 from shin_gateway.delivery import Delivery
 from shin_gateway.destinations import is_address, is_forbidden, is_link_local
 from shin_gateway.diagnostics import Diagnostics, EventName
 from shin_gateway.gateway import Gateway, LivePolicy
 from shin_gateway.introductions import Introductions
-from shin_gateway.layers import (
-    DELIVERY,
-    NAMED_HOSTS,
-    SOCKET,
-    UNDECIDED,
-    UPGRADE,
-    Endless,
-    PartReady,
-    with_calls,
-)
+from shin_gateway.layers import UNDECIDED, Endless, with_calls
 from shin_gateway.listening.bans import Bans
 from shin_gateway.listening.crowd import Crowd
 from shin_gateway.outlets import room_at, straight_to

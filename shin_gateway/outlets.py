@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from mitmproxy import connection
 from mitmproxy.proxy.server import ConnectionHandler
 
+from shin_gateway.call_stream import CallStream
 from shin_gateway.connections import chunk
 from shin_gateway.delivery import Room
-from shin_gateway.layers import CallStream
 
 ON_THE_WAY = 65_536
 """Bytes that may wait in a client's socket while the next part is fetched: asyncio's own high-water mark."""

@@ -1,4 +1,4 @@
-"""What `layers.py` stands on in mitmproxy. When an upgrade changes it, this says where to look."""
+"""What `layers.py` and `call_stream.py` stand on in mitmproxy. When an upgrade changes it, this says where to look."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from shin_gateway.call_stream import CallStream, ShinStreamHook
 from shin_gateway.flows import _headers_of
-from shin_gateway.layers import CallLayer, CallStream, ShinStreamHook, _forked
+from shin_gateway.layers import CallLayer, _forked
 
 
 def test_streams_are_made_and_answered_where_we_override_them() -> None:

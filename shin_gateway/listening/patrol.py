@@ -18,8 +18,9 @@ from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.tunnel import TunnelState
 
+from shin_gateway.call_stream import CallStream, Overdue
 from shin_gateway.connections import CallHttp1Server, CallHttp2Server
-from shin_gateway.layers import CallLayer, CallStream, Overdue
+from shin_gateway.layers import CallLayer
 from shin_gateway.listening.limits import ListenLimits
 
 log = logging.getLogger(__name__)

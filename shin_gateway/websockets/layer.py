@@ -53,7 +53,7 @@ class Say(events.Event):
 
 @dataclass
 class ShinSocketHook(commands.StartHook):
-    """The upgrade is answered: run what is carried, until the connection is over. It holds no Flow, see layers.py."""
+    """The upgrade is answered: run what is carried, until the connection is over. It holds no Flow, as no such hook."""
 
     blocking = False
     socket: SocketLayer
