@@ -53,7 +53,10 @@ class Say(events.Event):
 
 @dataclass
 class ShinSocketHook(commands.StartHook):
-    """The upgrade is answered: run what is carried, until the connection is over. It holds no Flow, as no such hook."""
+    """The upgrade is answered: run what is carried, until the connection is over.
+
+    It holds no Flow, or every mitmproxy addon would get an `update` as well.
+    """
 
     blocking = False
     socket: SocketLayer
