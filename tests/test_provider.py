@@ -403,7 +403,7 @@ async def test_parts_wait_at_the_gate(provider: FakeProvider, gpt: openai.AsyncO
         assert len(provider.seen[0].parts) <= count
         gate.release()
     assert count == 7
-    assert await asyncio.wait_for(provider.seen[0].done, 5)
+    assert await asyncio.wait_for(provider.seen[0].done, 20)
 
 
 @pytest.mark.parametrize("name", BROKEN_SSE)
@@ -420,7 +420,7 @@ async def test_a_line_that_never_ends(provider: FakeProvider) -> None:
     url = f"{provider.url}/v1/chat/completions"
     async with aiohttp.ClientSession() as session, session.post(url, json=STREAM) as reply:
         assert len(await reply.content.readexactly(20_000)) == 20_000
-    assert await asyncio.wait_for(provider.seen[0].left, 5)
+    assert await asyncio.wait_for(provider.seen[0].left, 20)
 
 
 async def test_streams_without_usage_and_without_an_end(provider: FakeProvider) -> None:

@@ -75,7 +75,7 @@ class EmbeddedState:
     """The Valkey of one home folder. `url` is what `StateStore.connect` takes once `ensure` has returned."""
 
     def __init__(
-        self, home: Path, *, server: Path | None = None, maxmemory: str = "1gb", start_timeout: float = 10.0
+        self, home: Path, *, server: Path | None = None, maxmemory: str = "1gb", start_timeout: float = 30.0
     ) -> None:
         self.home = home.absolute()
         self.folder = self.home / "state"

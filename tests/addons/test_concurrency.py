@@ -27,7 +27,7 @@ async def begun(stand: Stand, provider: FakeProvider, **more: Any) -> Asked:
 
 
 async def until_waiting(stand: Stand, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while int(await stand.state.run("HGET", "shin:{admission}:p:policy:policy gateway", "a") or 0) != count:
             await asyncio.sleep(0.01)
 

@@ -45,7 +45,7 @@ def needed(addon: str) -> list[str]:
 
 async def ended(stand: Stand, asked: Asked) -> None:
     """Nothing of the call is left behind."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await stand.settled()
     assert asked.outcome.timings.ended_at
 
@@ -102,7 +102,7 @@ async def test_the_client_leaves_before_the_reply(
     assert await answering is None
     await asyncio.wait_for(seen.left, 10)
     assert delivery.call.outcome.end == "cancelled"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await stand.settled()
 
 

@@ -108,7 +108,7 @@ async def test_one_that_leaves_does_not_take_the_others_along(
     assert [reply is None for reply in replies] == [at == leaver for at in range(3)]
     for one in deliveries:
         one.sent()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stand.settled()
 
 
@@ -121,7 +121,7 @@ async def test_when_all_leave_the_provider_is_let_go(stand: Stand, provider: Fak
     for one in deliveries:
         one.client_left()
     await asyncio.gather(*tasks)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await seen.left
         await stand.settled()
 

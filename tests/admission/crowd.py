@@ -117,7 +117,7 @@ async def left_over(state: StateStore) -> dict[str, int]:
     return found
 
 
-async def settled(admissions: list[Admission], state: StateStore, seconds: float = 3) -> dict[str, int]:
+async def settled(admissions: list[Admission], state: StateStore, seconds: float = 20) -> dict[str, int]:
     """What is left over, once nothing is on its way any more."""
     for _ in range(int(seconds / 0.05)):
         if not any(one.reservations._tasks for one in admissions) and not (found := await left_over(state)):

@@ -266,7 +266,7 @@ async def test_a_store_that_freezes_ends_the_leases(server: Server, monkeypatch:
     await asyncio.sleep(1.5)
     spent += 7 * await calls(100)
     await worker.close()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(20):
         while await booked(watcher, limit) != (spent, 0):
             await asyncio.sleep(0.05)
     for one in (store, watcher):
@@ -318,7 +318,7 @@ async def test_the_leases_of_a_worker_that_dies_are_let_go_of(
     for task in (dying.reservations._beating, dying._leases._round):
         task.cancel()
     living.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await booked(stores[0], limit))[1] or set(await left_over(stores[0])) - {f"{scripts.PREFIX}budgets"}:
             await asyncio.sleep(0.05)
     await living.close()

@@ -61,7 +61,7 @@ async def test_three_processes_and_a_death(state: StateStore) -> None:
         )  # fmt: skip
 
     workers = [await worker(seed) for seed in (1, 2, 3)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while counter.total < 60:
             await asyncio.sleep(0.02)
     workers[0].send_signal(signal.SIGKILL)
@@ -70,7 +70,7 @@ async def test_three_processes_and_a_death(state: StateStore) -> None:
         codes = [await one.wait() for one in workers]
     assert codes == [-signal.SIGKILL, 0, 0]
     assert counter.most == 3 and counter.total > before + 40
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while found := await left_over(state):
             held = await state.run("HGETALL", "shin:{admission}:pi:t:policy")
             assert set(found) <= {"shin:{admission}:workers"}, (found, held)

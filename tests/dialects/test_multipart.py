@@ -127,9 +127,9 @@ def test_a_patch(body: bytes, one: int, other: int, new: bytes) -> None:
 
 def test_a_large_form_is_read_at_once_and_not_copied() -> None:
     body = form(part("file", bytes(25_000_000), '; filename="a.wav"'), part("model", b"whisper-1"))
-    started = time.perf_counter()
+    started = time.thread_time()
     field = texts(body, b"B", NAMES)["model"]
-    assert time.perf_counter() - started < 0.25
+    assert time.thread_time() - started < 2  # 10 ms here; only that it is no loop in Python
     sent = list(pieces(body, Patch(field.start, field.end, b"other")))
     assert max(map(len, sent)) <= multipart.PIECE
     assert all(one.obj is body for one in sent if isinstance(one, memoryview))
@@ -137,6 +137,6 @@ def test_a_large_form_is_read_at_once_and_not_copied() -> None:
 
 def test_heads_made_to_be_slow_are_read_quickly() -> None:
     slow = b'content-disposition: form-data; name="a"' + b';x="' * 900
-    started = time.perf_counter()
+    started = time.thread_time()
     texts(form(*[slow + b"\r\n\r\n"] * 150), b"B", NAMES)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 5

@@ -66,7 +66,7 @@ class Serving:
     async def rows(self, count: int = 1) -> list[CallRow]:
         """The rows of the calls so far, once there are `count`."""
         state = self.worker.gateway.state
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 entries = []
                 with contextlib.suppress(StoreError):  # it was slow: the machine has other work
@@ -111,7 +111,7 @@ async def serve(
     await worker.start()
     running = asyncio.create_task(master.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             servers = master.addons.get("proxyserver").servers
             while sum(one.is_running for one in servers) < len(specs) and not running.done():
                 await asyncio.sleep(0.01)

@@ -86,7 +86,7 @@ async def head_of(address: str, data: bytes, context: ssl.SSLContext | None = No
     name = "localhost" if context else None
     reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             writer.write(data)
             return (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError as end:
@@ -237,7 +237,7 @@ async def test_an_upgrade_on_a_call_means_nothing(serving: Serving, secure: Fake
 async def test_a_request_line_in_two_pieces_takes_the_chain(serving: Serving, secure: FakeProvider, size: int) -> None:
     reader, writer = await in_tunnel(serving, secure)._open()
     data = request(PATH, CALL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         for piece in (data[:size], data[size:]):
             writer.write(piece)
             await asyncio.sleep(0.1)
@@ -418,7 +418,7 @@ async def test_a_prewarm_needs_a_key_too(guarded: Serving, provider: FakeProvide
     url = guarded.gateway.replace("http:", "ws:") + "/v1/responses"
     headers = {"authorization": f"Bearer {key}"} if key else {}
     frame = {"type": "response.create", "model": "gpt-4o", "input": "x", "generate": False}
-    async with asyncio.timeout(10), websockets.connect(url, proxy=None, additional_headers=headers) as socket:
+    async with asyncio.timeout(20), websockets.connect(url, proxy=None, additional_headers=headers) as socket:
         await socket.send(json.dumps(frame))
         said = json.loads(await socket.recv())
     assert (said["type"], said["status"]) == ("error", 401)
@@ -443,7 +443,7 @@ async def refusals(serving: Serving, address: str, login: str = "") -> list[str]
 async def all_of(address: str, data: bytes) -> str:
     host, _, port = address.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         writer.write(data)
         said = await reader.read()
     writer.close()

@@ -483,7 +483,7 @@ async def test_http2_with_a_wrong_content_length(serving: Serving, secure: FakeP
             client._h2.send_headers(stream, [*head, ("content-length", str(length))])
             client._h2.send_data(stream, CALL, end_stream=True)
             client._flush()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await _refused(client, stream)
     assert not secure.seen
 

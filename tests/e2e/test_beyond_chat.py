@@ -46,7 +46,7 @@ class Office:
 
     async def rows(self, count: int = 1) -> list[CallRow]:
         """Of the test's own calls, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 rows = [row for row in await self.serving.rows() if row.at >= self.began]
                 if len(rows) >= count:
@@ -256,7 +256,7 @@ async def test_speech_is_given_on_as_it_comes(office: Office) -> None:
     sound = Answer(body=MP3, body_type="audio/mpeg", framing="chunked", gate=gate)
     office.provider.rule = lambda seen: sound
     create = office.openai().audio.speech.with_streaming_response.create(model="tts-1", voice="alloy", input="hello")
-    async with asyncio.timeout(5), create as said:
+    async with asyncio.timeout(20), create as said:
         assert said.headers["content-type"] == "audio/mpeg"
         gate.release()
         assert await said.read() == MP3

@@ -157,14 +157,18 @@ async def test_a_batch_that_fails_fails_the_call(clients: Clients) -> None:
     def rule(seen: Seen) -> Answer:
         texts = seen.body.decode()
         return (
-            RATE_LIMITED if '"text 120"' in texts else Answer(wait_head=20) if '"text 220"' in texts else embedded(seen)
+            RATE_LIMITED
+            if '"text 120"' in texts
+            else Answer(wait_head=120)
+            if '"text 220"' in texts
+            else embedded(seen)
         )
 
     clients.provider.rule = rule
     started = time.monotonic()
     with pytest.raises(openai.RateLimitError) as raised:
         await clients.openai(GEMINI, texts(900))
-    assert time.monotonic() - started < 5, "the others are given up"
+    assert time.monotonic() - started < 60, "the others are given up"
     assert raised.value.response.headers["retry-after"] == "1"
     assert len(clients.asked) < 9
     (row,) = await clients.serving.rows()
@@ -178,7 +182,7 @@ async def test_a_client_that_leaves_takes_its_batches_along(clients: Clients) ->
     asking.cancel()
     (row,) = await clients.serving.rows()
     assert (row.end, len(clients.asked)) == ("cancelled", 4)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while clients.provider._peers:
             await asyncio.sleep(0.02)
 

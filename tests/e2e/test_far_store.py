@@ -18,7 +18,7 @@ from tests.stores.servers import Start, start
 
 __all__ = ["start"]
 
-WAY = 0.1
+WAY = 0.2
 """Seconds to the store, and as many back."""
 POLICY = """
 hosts: [gateway]

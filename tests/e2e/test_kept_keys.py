@@ -39,7 +39,7 @@ async def shown(shin: Shin, provider: FakeProvider) -> set[str]:
 
 
 async def shows(shin: Shin, provider: FakeProvider, value: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await shown(shin, provider) != {f"Bearer {value}"}:
             await asyncio.sleep(0.1)
 

@@ -116,7 +116,7 @@ async def test_a_hundred_streams_at_once_and_half_of_them_left(start: Any, provi
         statuses = await asyncio.gather(*(one(number) for number in range(100)))
         assert set(statuses) == {200, 400}
         state = serving.worker.gateway.state
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while await state.run("EXISTS", *await state.run("KEYS", f"{PREFIX}open:*") or ["none"]):
                 await asyncio.sleep(0.05)
         (key,) = await state.run("KEYS", f"{PREFIX}a:*")

@@ -383,7 +383,7 @@ async def test_websockets_with_calls_are_carried_at_known_hosts(worker: Serving,
     for url in CALL_SOCKETS:
         async with websockets.connect(url, proxy=worker.proxy(), ssl=context) as socket:
             await socket.send('{"type":"response.create","model":"gpt-4o","input":"say hello"}')
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while '"response.completed"' not in await socket.recv():
                     pass
     assert {seen.method for seen in secure.seen} == {"GET", "WEBSOCKET"}, "they go on as they came"

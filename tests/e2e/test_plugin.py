@@ -100,7 +100,7 @@ class Mitmdump:
 
     async def shipped(self) -> None:
         """Return when nothing waits in the state store any more."""
-        async with self._state() as state, asyncio.timeout(10):
+        async with self._state() as state, asyncio.timeout(20):
             while not await all_shipped(state):
                 await asyncio.sleep(0.05)
 
@@ -114,7 +114,7 @@ class Mitmdump:
 
     async def rows(self, count: int) -> list[CallRow]:
         """What is in the state store, once there are `count`."""
-        async with self._state() as state, asyncio.timeout(10):
+        async with self._state() as state, asyncio.timeout(20):
             while len(entries := await state.run("XRANGE", "shin:{rows}", "-", "+") or []) < count:
                 await asyncio.sleep(0.05)
         fields = [fields.values() if isinstance(fields, dict) else fields[1::2] for _, fields in entries]
@@ -158,7 +158,7 @@ async def test_websockets_are_carried_and_passed(dump: Mitmdump, provider: FakeP
     await dump.start()
     base = dump.gateway.replace("http:", "ws:")
     for path, end in (("/v1/responses", "response.completed"), ("/v1/realtime?model=gpt-realtime", "response.done")):
-        async with websockets.connect(base + path, proxy=None) as socket, asyncio.timeout(10):
+        async with websockets.connect(base + path, proxy=None) as socket, asyncio.timeout(20):
             await socket.send('{"type":"response.create","model":"gpt-4o","input":"say hello"}')
             while f'"{end}"' not in str(await socket.recv()):
                 pass

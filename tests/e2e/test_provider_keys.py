@@ -169,7 +169,7 @@ async def test_over_a_websocket(gateway: Serving, provider: FakeProvider) -> Non
     async with websockets.connect(f"{url}/v1/responses", proxy=None) as socket:
         create = {"type": "response.create", "model": "azure_openai/gpt-5", "input": "say hello", "store": False}
         await socket.send(json.dumps(create))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while json.loads(await socket.recv())["type"] != "response.completed":
                 pass
             assert shown(provider) == "Bearer token-number-1"
@@ -177,7 +177,7 @@ async def test_over_a_websocket(gateway: Serving, provider: FakeProvider) -> Non
     provider.rule = lambda seen: Answer(status=401) if seen.header("authorization").endswith("-1") else None
     async with websockets.connect(f"{url}/v1/responses", proxy=None) as socket:
         await socket.send(json.dumps(create))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while json.loads(await socket.recv())["type"] != "response.completed":
                 pass
     assert shown(provider) == "Bearer token-number-2"  # refused in the handshake, and fetched again
@@ -192,7 +192,7 @@ async def test_a_rotated_file_is_used_by_the_next_call(
     tokens.answer = Told(hang=True)
     slow = asyncio.create_task(ask(gateway, "azure_openai/gpt-4o"))  # nobody else waits for its token
     await asyncio.sleep(0.1)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(8):
         await ask(gateway, "filed/m")
     assert shown(provider) == "Bearer sk-of-the-file"
     assert not slow.done()
@@ -214,7 +214,7 @@ async def test_a_kept_key(gateway: Serving, provider: FakeProvider) -> None:
     keeping = Keeping(gateway.worker.gateway.state, master_key(gateway.home))
     for value in ("sk-kept-at-first-0001", "sk-kept-thereafter-2"):
         await keeping.put("openai", value, "ann")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while (await ask(gateway, "gpt-4o")).status_code != 200 or shown(provider) != f"Bearer {value}":
                 await asyncio.sleep(0.02)
     await keeping.remove("openai")

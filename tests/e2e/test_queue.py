@@ -119,13 +119,13 @@ async def test_three_workers_under_a_load_of_streams_cancels_and_errors(tmp_path
         assert crowded.most <= 4 and set(statuses) <= {0, 200, 400}
         assert statuses.count(200) > 60
         state = await StateStore.connect(url)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await state.run("KEYS", "shin:{admission}:p[iqt]*") or await state.run(
                 "KEYS", "shin:{admission}:open:*"
             ):
                 await asyncio.sleep(0.05)
         await state.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while len(await run.ids()) < len(list(filter(None, statuses))):
                 await asyncio.sleep(0.1)
     server.close()
@@ -142,7 +142,7 @@ async def test_a_realtime_connection_holds_its_place(serving: Serving, provider:
             late = await client.post(serving.gateway + PATH, json=CHAT)
             assert (late.status_code, late.json()["error"]["code"]) == (429, "queue_timeout")
             assert late.headers["x-shin-queue-place"] == "1" and late.headers["retry-after"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await client.post(serving.gateway + PATH, json=CHAT)).status_code != 200:
                 await asyncio.sleep(0.05)
 
@@ -165,7 +165,7 @@ async def test_dead_letters_are_looked_at_and_sent_again(tmp_path: Path, provide
             headers = {"authorization": "Bearer sk-mine"}
             failed = [await client.post(run.gateway + PATH, json=CHAT, headers=headers) for _ in range(2)]
         assert {one.status_code for one in failed} == {503}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(found := json.loads((await command(run, "list", "--json"))[1])) < 2:
                 await asyncio.sleep(0.1)
         assert {one["id"] for one in found} == {one.headers["x-shin-call-id"] for one in failed}

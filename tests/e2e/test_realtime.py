@@ -51,7 +51,7 @@ def through_proxy(
 async def until(socket: ClientConnection, kind: str) -> list[Event]:
     """Events up to the first of this type."""
     events: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not events or events[-1]["type"] != kind:
             events.append(json.loads(await socket.recv()))
     return events
@@ -59,7 +59,7 @@ async def until(socket: ClientConnection, kind: str) -> list[Event]:
 
 async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
     """Code and reason with which we closed."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         with contextlib.suppress(websockets.ConnectionClosed):
             async for _ in socket:
                 pass
@@ -68,7 +68,7 @@ async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
 
 async def gone(seen: Seen) -> None:
     """Until the provider has no connection any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.wait([seen.left, seen.done], return_when=asyncio.FIRST_COMPLETED)
 
 
@@ -453,7 +453,7 @@ async def test_pings_go_both_ways(serving: Serving, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(passage, "PING", 0.05)
     monkeypatch.setattr(passage, "GONE", 0.4)
     async with at_gateway(serving) as socket:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await (await socket.ping())
         await asyncio.sleep(0.6)
         await socket.send("still here")
@@ -465,7 +465,7 @@ async def test_pings_go_both_ways(serving: Serving, monkeypatch: pytest.MonkeyPa
 
 
 async def until_text(socket: ClientConnection, text: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await socket.recv() != text:
             pass
 
@@ -576,7 +576,7 @@ async def test_nothing_is_left(serving: Serving, secure: FakeProvider, provider:
 
     await asyncio.gather(*(one(number) for number in range(20)))
     connections = serving.master.addons.get("proxyserver").connections
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while connections or ours():
             await asyncio.sleep(0.05)
     gateway = serving.worker.gateway

@@ -38,7 +38,7 @@ async def test_a_client_that_leaves_cancels_the_upstream(serving: Serving, secur
         await asyncio.sleep(0.2)
         assert not seen.left.done()
         call.cancel()
-        await asyncio.wait_for(asyncio.shield(seen.left), 5)
+        await asyncio.wait_for(asyncio.shield(seen.left), 20)
     (row,) = await serving.rows()
     assert (row.end, row.cause, row.status) == ("cancelled", "client_left", 499)
 
@@ -53,7 +53,7 @@ async def test_a_reset_cancels_that_stream_alone(serving: Serving, secure: FakeP
         await asyncio.sleep(0.2)
         assert not seen.left.done()
         client.reset(stream)
-        await asyncio.wait_for(asyncio.shield(seen.left), 5)
+        await asyncio.wait_for(asyncio.shield(seen.left), 20)
         await client.event(StreamEnded, client.post(PATH, CHAT))
     rows = {(row.end, row.cause, row.status) for row in await serving.rows(2)}  # the tokens of one are still counted
     assert rows == {("cancelled", "client_left", 499), ("completed", "", 200)}

@@ -38,7 +38,7 @@ class Desk:
 
     async def row(self) -> CallRow:
         """The row of this test's first call."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not (rows := [row for row in await self.gateway.serving.rows(0) if row.at >= self.since]):
                 await asyncio.sleep(0.02)
             return rows[0]

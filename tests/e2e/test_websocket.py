@@ -49,7 +49,7 @@ def through_proxy(serving: Serving, secure: FakeProvider, login: str = "", **mor
 async def reply_of(socket: ClientConnection) -> list[dict[str, Any]]:
     """Events up to the one that ends the reply."""
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not events or events[-1]["type"] not in ENDS:
             events.append(json.loads(await socket.recv()))
     return events
@@ -63,7 +63,7 @@ async def ask(socket: ClientConnection, frame: str | bytes) -> dict[str, Any]:
 
 async def closed(socket: ClientConnection) -> int:
     """The code with which we closed."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         with contextlib.suppress(websockets.ConnectionClosed):
             async for _ in socket:
                 pass
@@ -345,7 +345,7 @@ async def test_what_is_no_websocket_ends_the_connection(
         head = f"GET {path} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
         head += "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         writer.write(f"{head}sec-websocket-extensions: permessage-deflate\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
             writer.write(sent)
             rest = await reader.read()
@@ -384,7 +384,7 @@ async def test_nothing_is_left(serving: Serving, secure: FakeProvider, provider:
 
     await asyncio.gather(*(one(number) for number in range(20)))
     connections = serving.master.addons.get("proxyserver").connections
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while connections or ours():
             await asyncio.sleep(0.05)
     gateway = serving.worker.gateway
@@ -395,7 +395,7 @@ async def test_nothing_is_left(serving: Serving, secure: FakeProvider, provider:
 
 async def test_pings_are_answered(serving: Serving) -> None:
     async with at_gateway(serving) as socket:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await (await socket.ping())
 
 
@@ -461,7 +461,7 @@ async def test_a_client_that_leaves_cancels_its_calls(serving: Serving, provider
         await provider.wait_seen(1)
         await socket.send(create(stream_id="b"))
         await provider.wait_seen(2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.gather(*(seen.left for seen in provider.seen))
     rows = await serving.rows(2)
     assert {(row.status, row.end, row.cause) for row in rows} == {(499, "cancelled", "client_left")}
@@ -625,7 +625,7 @@ async def test_a_client_that_leaves_closes_the_upstreams_socket(serving: Serving
         await socket.send(create())
         await secure.wait_seen(2)
         await socket.recv()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await secure.seen[0].left
     (row,) = await serving.rows()
     assert (row.status, row.end) == (499, "cancelled")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -172,14 +171,11 @@ async def test_without_keys_nobody_gets_in(
 ) -> None:
     monkeypatch.setattr(published, "TIMEOUT", 0.4)
     idp.fault = fault
-    issuers, started = make(), time.monotonic()
+    issuers = make()
     results = await asyncio.gather(*(issuers.caller_of(idp.token()) for _ in range(20)), return_exceptions=True)
-    assert time.monotonic() - started < 2
     assert all(isinstance(one, Unavailable) and one.status == 503 and one.retry_after for one in results)
-    again = time.monotonic()
     with pytest.raises(Unavailable):  # it is not asked again at once
         await issuers.caller_of(idp.token())
-    assert time.monotonic() - again < 0.1
     assert sum(idp.seen.values()) <= 2 and "/latest/meta-data/" not in idp.seen
     assert len(caplog.records) == 1 and idp.token()[:20] not in caplog.text
 
@@ -196,9 +192,9 @@ async def test_keys_outlive_their_server_for_a_while(
     clock.now += 101
     assert await known(keys, idp)  # waits for the server, once
     clock.now += 11
-    started = time.monotonic()
+    asked = idp.seen[KEYS]
     assert await known(keys, idp) and keys.still_has(thumbprint)  # and no more
-    assert time.monotonic() - started < 0.1
+    assert idp.seen[KEYS] == asked
     await keys.close()
     clock.now += published.STALE - 13
     assert await known(keys, idp)

@@ -51,7 +51,7 @@ async def read(token: FetchedToken) -> str:
     return token.read()
 
 
-async def until(ready: Any, patience: float = 5.0) -> None:
+async def until(ready: Any, patience: float = 20.0) -> None:
     async with asyncio.timeout(patience):
         while not ready():
             await asyncio.sleep(0.01)

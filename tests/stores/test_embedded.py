@@ -305,7 +305,7 @@ async def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pyte
             await asyncio.wait_for(tried.wait(), 10)
             await asyncio.sleep(0.1)
         assert not watching.done()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(StoreError):
                     await (await StateStore.connect(embedded.url)).close()

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from shin_gateway.stores import row_queue
 from shin_gateway.stores.errors import CommandError
 from shin_gateway.stores.row_queue import FIELD, STREAM, RowQueue
 from shin_gateway.stores.rows import CallRow
@@ -43,11 +44,12 @@ async def test_each_row_once_through_stalls_and_restarts(state: StateStore, serv
     assert state.rows.dropped == 0
 
 
-async def test_closing_waits_for_no_answer(state: StateStore, server: Server) -> None:
+async def test_closing_waits_for_no_answer(state: StateStore, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_queue, "_SEND", 60.0)
     state.rows.put(row("c0"))
     with server.frozen():
         await asyncio.sleep(0.1)  # it has been sent
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await state.close()
 
 

@@ -96,9 +96,9 @@ def test_a_data_url_is_bounded() -> None:
 def test_good_base64_is_not_copied_and_large_ones_are_quick() -> None:
     text = base64.b64encode(b"\x00\xff" * 4_000_000).decode()
     assert checked_base64(text, FIELD) is text
-    began = time.perf_counter()
+    began = time.thread_time()
     checked_base64(text, FIELD)
-    assert time.perf_counter() - began < 1  # 10 ms here; only that it is no loop in Python
+    assert time.thread_time() - began < 1  # 10 ms here; only that it is no loop in Python
 
 
 @given(st.binary(max_size=200), st.booleans(), st.booleans())

@@ -85,6 +85,6 @@ async def test_who_reads_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> N
     await asyncio.sleep(0)
     await one._send([b"one"])
     await one._send([b"two"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await serving
     assert (client.sent, client.closed) == ([b"one"], POLICY)

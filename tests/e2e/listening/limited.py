@@ -63,7 +63,7 @@ async def drawn_out(address: str, begin: bytes, drop: bytes = b"", every: float 
     reader, writer = await opened(address)
     began, said = time.monotonic(), b""
     writer.write(begin)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from typing import Any
 
 import pytest
 
 from shin_gateway.listening.crowd import Crowd
 from shin_gateway.listening.limits import ListenLimits
+from shin_gateway.listening.patrol import Patrol
 from tests.e2e.h2client import connect
 from tests.e2e.listening.limited import CALL, PATH, held, open_connections, opened
 from tests.e2e.serving import CHAT, Serving
@@ -51,7 +51,7 @@ async def test_too_large_a_head_over_http2(worker: Serving, secure: FakeProvider
         head = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", PATH)]
         client._h2.send_headers(1, head + headers, end_stream=True)
         client._flush()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while await client._reader.read(65536):
                 pass
     assert not secure.seen
@@ -63,7 +63,7 @@ async def test_a_body_that_is_not_as_long_as_it_says_over_http2(worker: Serving,
         client._h2.send_headers(1, [*head, ("content-length", "5")])
         client._h2.send_data(1, CALL, end_stream=True)
         client._flush()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while await client._reader.read(65536):
                 pass
     await until(lambda: not held(worker))
@@ -132,7 +132,7 @@ async def test_a_thousand_resets_end_the_connection_and_leave_nothing(worker: Se
         with contextlib.suppress(ConnectionError):
             client.post_and_reset(PATH, {"model": "gpt-4o", "messages": []}, 1000)
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while await client._reader.read(65536):
                     pass
         assert client._reader.at_eof() or client._writer.is_closing() or client._reader.exception()
@@ -152,24 +152,28 @@ async def test_a_flood_of_frames_ends_the_connection(worker: Serving, secure: Fa
         client._flush()
         client._writer.write(FRAMES[kind] * 3000)
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while await client._reader.read(65536):
                     pass
     await until(lambda: not open_connections(worker))
 
 
-async def test_continuations_without_end_end_the_connection(worker: Serving, secure: FakeProvider) -> None:
+async def test_continuations_without_end_end_the_connection(
+    worker: Serving, secure: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_away(_: Patrol) -> None:
+        """Which would end it for its slowness."""
+
+    monkeypatch.setattr(Patrol, "round", look_away)
     async with connect(worker.proxy(), "localhost", secure.port, worker.ca) as client:
         client._flush()
         client._writer.write(b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82")
         for _ in range(20):
             client._writer.write(b"\x00\x10\x00\x09\x00\x00\x00\x00\x01" + b"\x00" * 4096)
-        began = time.monotonic()
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 while await client._reader.read(65536):
                     pass
-    assert time.monotonic() - began < 0.35
 
 
 # ── how many ────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +185,7 @@ async def test_no_more_connections_than_the_limit(worker: Serving, monkeypatch: 
     many = [await opened(worker.gateway) for _ in range(20)]
     await until(lambda: open_connections(worker) == 20)
     reader, writer = await opened(worker.gateway)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert await reader.read() == b""
     writer.close()
     for _, one in many[:5]:
