@@ -6,6 +6,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 
+from shin_gateway.stores import url
+
+url.TIMEOUT = 2.0  # a store that shares a machine with all the tests is slow for a moment now and then
+
 for _ignored in (signal.SIGINT, signal.SIGHUP):
     # Who is started in the background, or by nohup, ignores these, and so would all that the tests start and signal.
     if signal.getsignal(_ignored) is signal.SIG_IGN:

@@ -22,6 +22,8 @@ _KINDS: dict[str, Kind] = {"": "server", "sentinel": "sentinel", "cluster": "clu
 _PORTS: dict[Kind, int] = {"server": 6379, "unix": 0, "sentinel": 26379, "cluster": 6379}
 _TLS = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 _OPTIONS = {"timeout", "db", "ca", "cert", "key", "sentinel_user", "sentinel_password"}
+TIMEOUT = 0.25
+"""Seconds, where the URL does not say."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Address:
     key: str | None = None
     sentinel_user: str | None = None
     sentinel_password: str | None = None
-    timeout: float = 0.25
+    timeout: float = TIMEOUT
     """Seconds that a command on the way of a call may take, and that connecting may take."""
 
     def __str__(self) -> str:
@@ -69,7 +71,7 @@ def parse_address(url: str) -> Address:
     common = {"user": user or None, "password": password or None} | {
         name: options[name] for name in ("ca", "cert", "key", "sentinel_user", "sentinel_password") if name in options
     }
-    timeout = _number(options.get("timeout", "0.25"), "timeout")
+    timeout = _number(options["timeout"], "timeout") if "timeout" in options else TIMEOUT
     if parts.scheme == "unix":
         if not parts.path:
             raise StoreError("the state store's URL names no socket: write unix:///path/to/socket")

@@ -545,7 +545,7 @@ async def broken(talk: Talk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A store of one's own, to be stopped."""
     monkeypatch.setattr(keeping, "PAUSES", (0.05,))
     server = Server(str(find_server()), tmp_path / "own", free_port()).wait()
-    shared, talk.stand.state = talk.stand.state, await StateStore.connect(f"unix://{server.socket}")
+    shared, talk.stand.state = talk.stand.state, await StateStore.connect(f"unix://{server.socket}?timeout=0.5")
     yield server
     await talk.stand.stop()
     await talk.stand.state.close()

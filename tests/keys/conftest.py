@@ -27,7 +27,7 @@ async def make_ring() -> AsyncIterator[MakeRing]:
     made: list[tuple[KeyRing, StateStore]] = []
 
     async def make(server: Server, **options: float) -> KeyRing:
-        store = await StateStore.connect(f"unix://{server.socket}")
+        store = await StateStore.connect(f"unix://{server.socket}?timeout=0.5")
         ring = KeyRing(store, **options)
         made.append((ring, store))
         ring.start()

@@ -108,7 +108,7 @@ def server(request: pytest.FixtureRequest, start: Start) -> Server:
 
 @pytest.fixture
 async def state(server: Server) -> AsyncIterator[StateStore]:
-    store = await StateStore.connect(f"unix://{server.socket}")
+    store = await StateStore.connect(f"unix://{server.socket}?timeout=0.5")
     yield store
     await store.close()
 
