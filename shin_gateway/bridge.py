@@ -170,8 +170,8 @@ class Bridge:
     def _let_in(self, flow: http.HTTPFlow, live: LivePolicy | None) -> None:
         if flow.response is not None:
             return
-        if flows.is_proxied(flow) and flows.is_for_the_proxy(flow):
-            flow.response = flows.no_gateway(self.gateway.config.listen.gateway_port)
+        if flows.is_proxied(flow) and (answer := flows.wrong_port(flow, _gateway_port)) is not None:
+            flow.response = answer
             return
         if token_requests.asks_for_token(flow, self.gateway):
             return
@@ -319,6 +319,13 @@ def _fail(flow: http.HTTPFlow, error: Exception) -> None:
 def _handler(client: connection.Client) -> ConnectionHandler | None:
     found: ConnectionHandler | None = ctx.master.addons.get("proxyserver").connections.get(client.id)
     return found
+
+
+def _gateway_port() -> int:
+    """0 while it does not listen."""
+    servers = ctx.master.addons.get("proxyserver").servers
+    ports = (address[1] for server in servers if flows.is_gateway_mode(server.mode) for address in server.listen_addrs)
+    return next(ports, 0)
 
 
 def _is_endless(request: NextLayerRequest) -> bool:

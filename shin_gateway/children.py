@@ -14,7 +14,7 @@ from shin_gateway.lifetime import READY
 
 log = logging.getLogger(__name__)
 
-START = 30.0
+START = 60.0
 """Seconds that a child gets to open its ports."""
 PAUSES = (0.2, 10.0)
 """Seconds before a child that died is started again: the first time, and at most."""

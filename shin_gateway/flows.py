@@ -35,7 +35,10 @@ STREAM_THROUGH = 1_000_000
 
 def is_gateway(flow: http.HTTPFlow) -> bool:
     """Whether it came to our own listener."""
-    mode = flow.client_conn.proxy_mode
+    return is_gateway_mode(flow.client_conn.proxy_mode)
+
+
+def is_gateway_mode(mode: mode_specs.ProxyMode) -> bool:
     return isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == GATEWAY
 
 
@@ -44,10 +47,18 @@ def is_proxied(flow: http.HTTPFlow) -> bool:
     return isinstance(flow.client_conn.proxy_mode, _PROXIES)
 
 
-def is_for_the_proxy(flow: http.HTTPFlow) -> bool:
-    """Whether a proxy is asked for itself: by a program that was given its address for the gateway's."""
+def wrong_port(flow: http.HTTPFlow, gateway_port: Callable[[], int]) -> http.Response | None:
+    """What to say where a proxy is asked for itself, or for the gateway beside it, instead of for a provider."""
     host, port = flow.client_conn.sockname[:2]
-    return flow.request.port == port and flow.request.host in (*_THIS_MACHINE, host)
+    if flow.request.host not in (*_THIS_MACHINE, host):
+        return None
+    if flow.request.port == port:
+        return _not_found(
+            f"This port is the proxy's, for HTTPS_PROXY. A base URL names the gateway's, which is {gateway_port()}."
+        )
+    if flow.request.port == gateway_port():
+        return _not_found(f"The gateway is asked directly, not through the proxy: add {flow.request.host} to NO_PROXY.")
+    return None
 
 
 def asks_for_websocket(request: http.Request) -> bool:
@@ -128,11 +139,6 @@ def no_such_path(request: http.Request) -> http.Response:
     if request.path == "/" and request.method in ("GET", "HEAD"):  # some agents knock before they call
         return http.Response.make(200, b"Shin Gateway", {"content-type": "text/plain"})
     return _not_found("Nothing answers to this path and method. A provider's own paths are under /{provider}/.")
-
-
-def no_gateway(port: int) -> http.Response:
-    """What the proxy says where the gateway was meant, which listens on `port`."""
-    return _not_found(f"This port is the proxy's, for HTTPS_PROXY. A base URL names the gateway's, which is {port}.")
 
 
 def _not_found(message: str) -> http.Response:

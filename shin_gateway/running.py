@@ -30,7 +30,7 @@ DEFAULT_HOME = Path("~/.shin")
 ADMIN_TOKEN = "admin.token"
 """File under home; who can read it may everything in the admin API."""
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 90.0
 STOP_TIMEOUT = 10.0
 _PR_SET_PDEATHSIG = 1
 RUN = (sys.executable, "-m", "shin_gateway.cli", "run")

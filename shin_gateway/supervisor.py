@@ -28,6 +28,7 @@ from shin_gateway.assembly import EXPECTED, Places, make_home, state_url
 from shin_gateway.ca import Authority
 from shin_gateway.children import CannotStart, Child
 from shin_gateway.config import Config, Listen
+from shin_gateway.identity.users import Users
 from shin_gateway.modes import proxy_modes
 from shin_gateway.policy.resolve import PolicySet, load_policies
 from shin_gateway.stores.embedded import EmbeddedState
@@ -104,6 +105,7 @@ async def _run(options: RunOptions) -> None:
     async with _alone(options.home) as lock:
         listen = _open_ports(_listen(options, config), config, policies)
         Authority(options.home).ensure(policies.hosts)
+        Users(config.users).look()
         supervisor = Supervisor(options, config, listen, policies, lock)
         try:
             if await supervisor.start():

@@ -28,6 +28,7 @@ USER_AGENT = "shin-doctor"
 """Of our own handshakes, which say nothing about anybody's agent."""
 EXEC = "`shin exec -- COMMAND`"
 EVAL = 'eval "$(shin env)"'
+_LOGIN = f"SHIN_USER=NAME:SECRET {EXEC.strip('`')}"
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,10 @@ def handshakes(patient: Patient) -> Iterator[Finding]:
             # A shell that does not use the proxy need not trust it, either.
             level: Level = "problem" if url or not files else "note"
             yield Finding(level, f"a program that trusts {names} refuses the proxy's certificate", why, _use())
+        except LoginWanted:
+            why = "it does not take the one in HTTPS_PROXY" if urlsplit(url).username else "this shell has none"
+            yield Finding("problem", "the proxy wants a login", why, _LOGIN)
+            return
         except (OSError, ConnectionError) as error:
             yield Finding("problem", f"no connection to {host} through the proxy", str(error), "see the proxy's log")
         else:
@@ -210,8 +215,15 @@ def _probe_host(patient: Patient) -> str | None:
         return None
 
 
+class LoginWanted(ConnectionError):
+    """407 (RFC 9110 §15.5.8)."""
+
+
 def handshake(address: str, host: str, cafile: str, url: str = "", timeout: float = 5.0) -> None:
-    """CONNECT to `host` through the proxy at `address` and finish TLS. Raises OSError, or its ssl subclasses."""
+    """CONNECT to `host` through the proxy at `address` and finish TLS.
+
+    Raises LoginWanted, any other OSError, or its ssl subclasses.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile)
     name, _, port = address.rpartition(":")
@@ -219,6 +231,8 @@ def handshake(address: str, host: str, cafile: str, url: str = "", timeout: floa
     with socket.create_connection((name.strip("[]"), int(port)), timeout) as raw:
         raw.sendall(head.encode())
         status = raw.recv(4096).partition(b"\r\n")[0].decode("latin-1")
+        if " 407 " in status:
+            raise LoginWanted(status)
         if " 200" not in status:
             raise ConnectionError(f"the proxy answered CONNECT with {status!r}")
         with context.wrap_socket(raw, server_hostname=host):
@@ -336,7 +350,7 @@ def refused(patient: Patient) -> Iterator[Finding]:
     for (host, client), events in _grouped(patient.events, "proxy_auth_missing").items():
         why = events[-1].detail or "a policy or shin.yaml wants a user name and secret in the proxy's URL"
         what = f"the proxy turned {client or 'a client'} away on {host} ({len(events)} times)"
-        yield Finding("problem", what, why, f"SHIN_USER=NAME:SECRET {EXEC.strip('`')}")
+        yield Finding("problem", what, why, _LOGIN)
 
 
 def _of(events: list[Event], name: str) -> list[Event]:

@@ -26,6 +26,11 @@ class Users:
     def __bool__(self) -> bool:
         return bool(self._users)
 
+    def look(self) -> None:
+        """Say of whom the secret cannot be read: at the start, and not only when he comes."""
+        for name, user in self._users.items():
+            _secret(name, user)
+
     def of_login(self, login: Login) -> Caller | None:
         """Who has this name and this secret."""
         user = self._users.get(login.user)
@@ -48,8 +53,13 @@ def _caller(name: str, user: User) -> Caller:
 
 
 def _matches(name: str, user: User, secret: str) -> bool:
+    own = _secret(name, user)
+    return own is not None and hmac.compare_digest(own.encode(), secret.encode("utf-8", "surrogateescape"))
+
+
+def _secret(name: str, user: User) -> str | None:
     try:
-        return hmac.compare_digest(user.secret.read().encode(), secret.encode("utf-8", "surrogateescape"))
+        return user.secret.read()
     except SecretMissing as error:
         log.warning("user %s cannot be let in: %s", name, error)
-        return False
+        return None

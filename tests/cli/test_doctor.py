@@ -179,8 +179,15 @@ def test_a_handshake_goes_all_the_way(home, proxy):
 def test_a_handshake_sends_credentials(home):
     proxy = Proxy(Authority(home), home, wants=b"Proxy-Authorization: Basic YWRhOnM6Mw==")
     checks.handshake(proxy.address, HOST, str(Authority(home).cert_path), "http://ada:s%3A3@x")
-    with pytest.raises(ConnectionError, match="407"):
+    with pytest.raises(checks.LoginWanted, match="407"):
         checks.handshake(proxy.address, HOST, str(Authority(home).cert_path))
+
+
+@pytest.mark.parametrize(("login", "why"), [("", "this shell has none"), ("ada:old@", "the one in HTTPS_PROXY")])
+def test_a_proxy_that_wants_a_login(home, well, proxy, login, why):
+    proxy.wants = b"Proxy-Authorization: Basic YWRhOnM6Mw=="
+    found = the(examine(home, well | {"HTTPS_PROXY": f"http://{login}{proxy.address}"}), "the proxy wants a login")
+    assert why in found.why and "SHIN_USER=NAME:SECRET" in found.do
 
 
 class TestEvents:

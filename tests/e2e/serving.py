@@ -118,6 +118,6 @@ async def serve(
         yield Serving(home, policies, master, worker)
     finally:
         master.shutdown()
-        await asyncio.wait([running], timeout=10)
+        await asyncio.wait([running], timeout=30)
         await worker.stop()
         await state.stop()

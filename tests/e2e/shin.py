@@ -50,7 +50,7 @@ class Shin:
     async def start(self, *arguments: str, **more: Any) -> Shin:
         """Return when it serves."""
         self.spawn(*arguments, **more)
-        await until(lambda: self.ready_file.exists() or self.process.poll() is not None, 60)
+        await until(lambda: self.ready_file.exists() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, self.err
         self.running = json.loads(self.ready_file.read_text())
         return self
@@ -98,7 +98,7 @@ class Shin:
         return await self.ended()
 
     async def admin(self, path: str) -> httpx2.Response:
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
             return await client.get(f"http://{self.running['admin']}{path}")
 
     async def ids(self) -> list[str]:

@@ -63,7 +63,7 @@ class Place:
         return await self.registrar.create(**{"user": "ann", "roles": ("user",), **fields})
 
     async def ask(self, key: str, path: str = CHATS, body: Any = CHAT) -> httpx2.Response:
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
             return await http.post(self.serving.gateway + path, json=body, headers={"authorization": f"Bearer {key}"})
 
     async def state(self, *command: Any) -> Any:
@@ -291,7 +291,7 @@ async def test_thoughts_of_a_stream_that_was_left_are_spent(budget: Place) -> No
     budget.provider.script(Answer(text="a b c d e f g h", pace=0.2))
     headers = {"authorization": f"Bearer {key}"}
     async with (
-        httpx2.AsyncClient(trust_env=False, timeout=10) as http,
+        httpx2.AsyncClient(trust_env=False, timeout=30) as http,
         http.stream("POST", budget.serving.gateway + CHATS, json=call, headers=headers) as reply,
     ):
         async for _ in reply.aiter_bytes():

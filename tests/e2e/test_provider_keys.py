@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -112,13 +113,13 @@ async def test_a_service_account_for_vertex(gateway: Serving, provider: FakeProv
 async def test_a_token_that_ends_is_replaced_in_time(
     gateway: Serving, provider: FakeProvider, tokens: TokenServer
 ) -> None:
-    tokens.answer = Told(life=1)
+    tokens.answer, began = Told(life=1), time.monotonic()
     for _ in range(18):
         assert (await ask(gateway, "azure_openai/gpt-4o")).status_code == 200
         await asyncio.sleep(0.05)
     used = [seen.header("authorization") for seen in provider.seen]
     assert used == sorted(used) and len(set(used)) >= 2
-    assert len(tokens.asked) <= 6
+    assert len(tokens.asked) <= 3 + 3 * (time.monotonic() - began)
 
 
 async def test_a_token_that_the_provider_refuses(
@@ -151,6 +152,12 @@ async def test_without_a_token_the_refusal_is_clear(
     assert "hush" not in reply.text + caplog.text
 
 
+async def until_answered(gateway: Serving, model: str, status: int) -> None:
+    async with asyncio.timeout(20):
+        while (await ask(gateway, model)).status_code != status:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_token_server_that_is_away_passes_by_waiting(
     gateway: Serving, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,8 +167,7 @@ async def test_a_token_server_that_is_away_passes_by_waiting(
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_token")
     assert reply.headers["retry-after"]
     await tokens.up()
-    await asyncio.sleep(0.2)
-    assert (await ask(gateway, "azure_openai/gpt-4o")).status_code == 200
+    await until_answered(gateway, "azure_openai/gpt-4o", 200)
 
 
 async def test_over_a_websocket(gateway: Serving, provider: FakeProvider) -> None:
@@ -218,8 +224,7 @@ async def test_a_kept_key(gateway: Serving, provider: FakeProvider) -> None:
             while (await ask(gateway, "gpt-4o")).status_code != 200 or shown(provider) != f"Bearer {value}":
                 await asyncio.sleep(0.02)
     await keeping.remove("openai")
-    await asyncio.sleep(0.5)
-    assert (await ask(gateway, "gpt-4o")).status_code == 400
+    await until_answered(gateway, "gpt-4o", 400)
 
 
 async def test_a_change_of_the_master_key_with_a_restart(

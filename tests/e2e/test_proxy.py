@@ -152,5 +152,16 @@ async def test_a_name_of_ours_is_not_served_from_elsewhere(serving: Serving, sec
 async def test_who_takes_the_proxy_for_the_gateway_is_told(serving: Serving, host: str) -> None:
     base = serving.proxy().replace("127.0.0.1", host)
     async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk", max_retries=5) as client:
-        with pytest.raises(openai.NotFoundError, match="This port is the proxy's"):
+        with pytest.raises(openai.NotFoundError, match=f"the gateway's, which is {_port(serving.gateway)}"):
             await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
+
+
+async def test_who_asks_the_gateway_through_the_proxy_is_told(serving: Serving) -> None:
+    async with httpx2.AsyncClient(proxy=serving.proxy(), trust_env=False) as http:
+        answer = await http.post(f"{serving.gateway}/v1/chat/completions", json=CHAT)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "add 127.0.0.1 to NO_PROXY" in answer.json()["error"]["message"]
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]

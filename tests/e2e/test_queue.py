@@ -136,7 +136,7 @@ async def test_a_realtime_connection_holds_its_place(serving: Serving, provider:
     serving.policy("gateway", QUEUE + "{calls: 1, max_wait: 100ms}\n")
     await serving.worker.reload()
     url = serving.gateway.replace("http:", "ws:") + "/v1/realtime?model=gpt-realtime"
-    async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         async with websockets.connect(url, proxy=None) as socket:
             await socket.recv()
             late = await client.post(serving.gateway + PATH, json=CHAT)
@@ -161,7 +161,7 @@ async def test_dead_letters_are_looked_at_and_sent_again(tmp_path: Path, provide
     with shin(tmp_path, provider) as run:
         (run.policies / "gateway.yaml").write_text(QUEUE + "{dead_letters: on}\n  retry: {first_wait: 1ms}\n")
         await run.start()
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
             headers = {"authorization": "Bearer sk-mine"}
             failed = [await client.post(run.gateway + PATH, json=CHAT, headers=headers) for _ in range(2)]
         assert {one.status_code for one in failed} == {503}

@@ -216,8 +216,9 @@ def test_strangers_need_users(run: Shin) -> None:
 
 
 async def test_with_users_everybody_says_who_he_is(tmp_path: Path, provider: FakeProvider) -> None:
-    with shin(tmp_path, provider, "users: {ann: env:ANNS_SECRET}") as run:
+    with shin(tmp_path, provider, "users: {ann: env:ANNS_SECRET, cid: env:CIDS_SECRET}") as run:
         await run.start("--host", "0.0.0.0", ANNS_SECRET="sk-shin-ann")
+        assert run.err.count("user cid cannot be let in: env:CIDS_SECRET is not set") == 1
         assert run.running["gateway"].startswith("0.0.0.0:")
         assert "0.0.0.0" not in run.out, "nobody connects to that address"
         run.running = {

@@ -104,6 +104,15 @@ class Crowd:
             while any(len(self.of(kind, since)) < 3 for kind in kinds):
                 await asyncio.sleep(0.02)
 
+    async def hears(self, **expected: tuple[int, str]) -> None:
+        """Until each of these kinds of callers gets this answer, and no other any more."""
+        async with asyncio.timeout(BACK):
+            while True:
+                since = time.monotonic()
+                await self.heard(*expected, since=since)
+                if all(self.answers(kind, since) == {answer} for kind, answer in expected.items()):
+                    return
+
     def answers(self, kind: str, since: float, until: float = float("inf")) -> set[tuple[int, str]]:
         return {(one.status, one.code) for one in self.of(kind, since, until)}
 
@@ -196,16 +205,11 @@ class World:
 
     async def check_back(self) -> None:
         """Soon everything works again, without any help."""
-        async with asyncio.timeout(BACK):
-            while not await self._is_back():
-                assert self.upstream.taken() <= (WORKERS + 1) * PLACES  # those of before are still under way
+        good, everybody = (200, ""), ("plain", "spender", "busy", "stranger")
+        await self.crowd.hears(plain=good, spender=good, busy=good, stranger=(401, "unauthenticated"))
+        assert self.upstream.taken() <= (WORKERS + 1) * PLACES  # those of before were still under way
+        await self.crowd.heard(*everybody, since=time.monotonic())
         assert self.upstream.taken() <= PLACES
-
-    async def _is_back(self) -> bool:
-        since, of = time.monotonic(), self.crowd.answers
-        await self.crowd.heard("plain", "spender", "busy", "stranger", since=since)
-        works = of("plain", since) == of("spender", since) == of("busy", since) == {(200, "")}
-        return works and of("stranger", since) == {(401, "unauthenticated")}
 
 
 @contextlib.asynccontextmanager

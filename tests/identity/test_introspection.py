@@ -75,17 +75,17 @@ async def test_a_token_without_times(idp: Idp, ask: Make) -> None:
 
 
 async def test_answers_are_kept_for_a_while(idp: Idp, ask: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, token = ask(cache="200ms"), idp.opaque()
+    one, token = ask(cache="1s"), idp.opaque()
     for _ in range(5):
         assert await one.caller_of(token)
     assert idp.seen[INTROSPECT] == 1
     idp.introspected.pop(token)
-    await asyncio.sleep(0.25)
-    monkeypatch.setattr(introspection, "REFUSED_FOR", 0.2)
+    await asyncio.sleep(1.05)
+    monkeypatch.setattr(introspection, "REFUSED_FOR", 1.0)
     for _ in range(5):
         await refused(one, token)
     assert idp.seen[INTROSPECT] == 2
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.05)
     await refused(one, token)
     assert idp.seen[INTROSPECT] == 3
 

@@ -85,7 +85,7 @@ class FakeProvider:
         """Forget the answers that were not asked for."""
         self._script.clear()
 
-    async def wait_seen(self, count: int = 1, timeout: float = 10) -> list[Seen]:
+    async def wait_seen(self, count: int = 1, timeout: float = 30) -> list[Seen]:
         """The calls, as soon as there are `count` of them. Raises TimeoutError."""
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(lambda: len(self.seen) >= count)
