@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,12 @@ def _governed(place: Place) -> list[str]:
     return [*_shin(place), "--policies", str(policies)]
 
 
-def _virtual_key(place: Place) -> str:
-    command = [sys.executable, "-m", "shin_gateway.cli", "key", "create", "--home", str(place.folder / "home")]
+def _virtual_key(place: Place, seconds: float = 60) -> str:
+    """From the admin process, which is ready after the workers."""
+    home, end = place.folder / "home", time.monotonic() + seconds
+    while not (home / "run.json").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    command = [sys.executable, "-m", "shin_gateway.cli", "key", "create", "--home", str(home)]
     command += ["--user", "anna", "--team", "red", "--quiet"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
