@@ -45,17 +45,16 @@ class Lanes:
     async def exchange(self, packed: Sequence[bytes], timeout: float | None) -> list[Any]:
         """One reply per command, in order; a command that the server refused has its redis-py error in its place.
 
-        Raises `StoreTimeout` when the batch takes longer than `timeout` seconds (None: as long as it takes),
-        `StoreError` when there is no connection. Nothing is tried twice: a script that may have run is not
-        run again.
+        Raises `StoreTimeout` when the batch takes longer than `timeout` seconds (None: as long as it takes) in which
+        this process ran, `StoreError` when there is no connection. Nothing is tried twice: a script that may have run
+        is not run again.
         """
         try:
             connection = await self._ready()
         except (TimeoutError, RedisError, OSError) as error:
             raise self._failed(error, "connecting took too long") from None
         try:
-            async with asyncio.timeout(timeout):
-                replies = await _talk(connection, packed)
+            replies = await _within(timeout, _talk(connection, packed))
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, (TimeoutError, RedisError, OSError)):
@@ -76,13 +75,15 @@ class Lanes:
             if connection.is_connected and not await connection.can_read():
                 return connection
             await connection.disconnect(nowait=True)  # closed by the server while it lay idle
-        async with asyncio.timeout(self._connect_timeout):
-            connection = await self._make()
-            try:
-                await connection.connect()
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
+        return await _within(self._connect_timeout, self._connected())
+
+    async def _connected(self) -> AbstractConnection:
+        connection = await self._make()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     async def _back(self, connection: AbstractConnection) -> None:
@@ -95,6 +96,34 @@ class Lanes:
         if isinstance(error, TimeoutError):
             return StoreTimeout(f"state store {self._name}: {late}")
         return StoreError(f"state store {self._name}: {error}")
+
+
+async def _within[T](seconds: float | None, work: Awaitable[T]) -> T:
+    """Raises TimeoutError."""
+    if seconds is None:
+        return await work
+    async with asyncio.timeout(None) as wait:
+        bell = _ring(wait, seconds)
+        try:
+            return await work
+        finally:
+            bell.cancel()
+
+
+def _ring(wait: asyncio.Timeout, seconds: float) -> asyncio.TimerHandle:
+    """End `wait`, and if the bell itself is late, as long after it once more.
+
+    A machine that stood still, or slept, has stopped the server with us: its answer is on the way, and to go on without
+    it would let calls pass their limits.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+
+    def ring() -> None:
+        now = loop.time()
+        wait.reschedule(now + seconds if now - end > seconds / 2 else now)
+
+    return loop.call_at(end, ring)
 
 
 async def _talk(connection: AbstractConnection, packed: Sequence[bytes]) -> list[Any]:

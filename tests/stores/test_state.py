@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -93,6 +94,14 @@ async def test_a_stalled_server_costs_a_timeout_and_then_nothing(state: StateSto
     finally:
         server.process.send_signal(signal.SIGCONT)
     await _until_back(state)
+
+
+async def test_a_machine_that_stood_still_is_no_server_that_is_late(state: StateStore, server: Server) -> None:
+    with server.frozen():
+        asked = state.run("PING")
+        await asyncio.sleep(0.05)  # it is on its way
+        time.sleep(1)
+    assert await asked == b"PONG"
 
 
 async def test_comes_back_with_the_server(state: StateStore, server: Server) -> None:
