@@ -127,6 +127,8 @@ async def all_shipped(state: StateStore) -> bool:
     except CommandError:
         return True  # there has never been a row
     newest = stream[b"last-generated-id"]
+    if not groups:  # the shipper has yet to look for the first time
+        return False
     return all(group[b"last-delivered-id"] == newest and not group[b"pending"] for group in groups)
 
 

@@ -107,6 +107,8 @@ class Stand:
         self.policies.mkdir(exist_ok=True)
         self._addons = addons
         self.gateway: Gateway
+        """The last one that was started."""
+        self._started: list[Gateway] = []
 
     async def start(self, addons: str, more: str = "", **config: Any) -> None:
         """`addons`: lines of YAML. `more`: other keys of the policy. `config`: keys of shin.yaml."""
@@ -122,6 +124,7 @@ class Stand:
             state=self.state,
             upstream=Upstream(UpstreamOptions()),
         )
+        self._started.append(self.gateway)
         await self.gateway.start()
 
     def add(self, file: Path, source: str) -> None:
@@ -131,8 +134,8 @@ class Stand:
         self._addons = [*self._addons, file.parent]
 
     async def stop(self) -> None:
-        if hasattr(self, "gateway"):
-            await self.gateway.stop()
+        while self._started:
+            await self._started.pop().stop()
 
     def call(
         self,

@@ -64,6 +64,12 @@ async def test_sigterm_ships_what_is_left(places: Places, state: StateStore, pro
     assert await all_shipped(state)
 
 
+async def test_rows_at_which_no_shipper_has_looked_are_not_shipped(state: StateStore) -> None:
+    assert await all_shipped(state)
+    await keep(state, row(1))
+    assert not await all_shipped(state)
+
+
 async def test_sigint_too(places: Places, embedded: EmbeddedState, processes: list[Process]) -> None:
     assert started(places, processes).end(signal.SIGINT) == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ async def serve(
     **settings: Any,
 ) -> AsyncIterator[Serving]:  # fmt: skip
     """`settings` are mitmproxy's options."""
+    gc.collect()  # what tests before have left may log an error, and mitmproxy would take it for one of its start
     home.mkdir(mode=0o700, exist_ok=True)
     policies.mkdir(exist_ok=True)
     places = Places(home, config, [policies], addons or [])

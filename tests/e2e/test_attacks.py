@@ -291,7 +291,7 @@ def held(serving: Serving) -> list[object]:
     return [*busy, *gateway.upstream._exchanges, *session.connector._acquired]
 
 
-TIMEOUTS = "timeouts: {total: 2s, idle: 1s, first_part: 1s}\n"
+TIMEOUTS = "timeouts: {total: 4s, idle: 3s, first_part: 3s}\n"
 
 
 async def test_a_client_that_stops_reading_is_cut(serving: Serving, secure: FakeProvider) -> None:
