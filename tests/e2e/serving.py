@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,29 +97,42 @@ async def serve(
     **settings: Any,
 ) -> AsyncIterator[Serving]:  # fmt: skip
     """`settings` are mitmproxy's options."""
-    gc.collect()  # what tests before have left may log an error, and mitmproxy would take it for one of its start
     home.mkdir(mode=0o700, exist_ok=True)
     policies.mkdir(exist_ok=True)
     places = Places(home, config, [policies], addons or [])
     loaded = places.read()
-    state = EmbeddedState(home)
-    await state.ensure()
     bridge, opts = Bridge(), options.Options()
-    master = make_master(bridge, opts)
     specs = proxy_modes(modes or [], loaded, f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
-    opts.update(mode=specs, **settings)
-    worker = Worker(places, loaded, bridge, opts)
-    worker.prepare()
-    await worker.start()
-    running = asyncio.create_task(master.run())
-    try:
-        async with asyncio.timeout(20):
-            servers = master.addons.get("proxyserver").servers
-            while sum(one.is_running for one in servers) < len(specs) and not running.done():
-                await asyncio.sleep(0.01)
+    async with contextlib.AsyncExitStack() as stack:
+        state = EmbeddedState(home)
+        stack.push_async_callback(state.stop)
+        await state.ensure()
+        with _undisturbed():
+            master = make_master(bridge, opts)
+            opts.update(mode=specs, **settings)
+            worker = Worker(places, loaded, bridge, opts)
+            worker.prepare()
+            await worker.start()
+            stack.push_async_callback(worker.stop)
+            running = asyncio.create_task(master.run())
+            stack.push_async_callback(_ended, master, running)
+            async with asyncio.timeout(20):
+                servers = master.addons.get("proxyserver").servers
+                while sum(one.is_running for one in servers) < len(specs) and not running.done():
+                    await asyncio.sleep(0.01)
         yield Serving(home, policies, master, worker)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """mitmproxy takes any error in the log for one of its start, and the garbage of tests before may log one."""
+    gc.disable()
+    try:
+        yield
     finally:
-        master.shutdown()
-        await asyncio.wait([running], timeout=30)
-        await worker.stop()
-        await state.stop()
+        gc.enable()
+
+
+async def _ended(master: Master, running: asyncio.Task[None]) -> None:
+    master.shutdown()
+    await asyncio.wait([running], timeout=30)
